@@ -1,0 +1,3 @@
+module rest-api-go
+
+go 1.25

@@ -1,0 +1,67 @@
+// Package quote finds the price of a ticker: in a small sample inside the
+// binary, or at a quote provider's HTTP API.
+package quote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+)
+
+// Quote is what is known of one ticker.
+type Quote struct {
+	// Price in the currency that the source quotes the ticker in, with the
+	// digits that the source gave.
+	Price json.Number
+	// Origin is "sample" or "upstream".
+	Origin string
+	// Day that the price is from, YYYY-MM-DD; empty where the price is current.
+	Day string
+}
+
+// Source gives quotes. The ticker must come from ParseTicker.
+//
+// The error is or wraps ErrUnknown, an *UpstreamError, or ctx's own.
+type Source interface {
+	Quote(ctx context.Context, ticker string) (Quote, error)
+}
+
+// ErrUnknown says that the source has no price for the ticker.
+var ErrUnknown = errors.New("unknown ticker")
+
+// ErrTicker says that the text cannot be a ticker.
+var ErrTicker = errors.New("a ticker is 1 to 15 letters, digits and . - ^ =")
+
+// UpstreamError says why the provider gave no answer, in words fit for a
+// client: without the provider's URL, key or address.
+type UpstreamError struct {
+	// Status is the HTTP status to answer with: 502, 503 or 504.
+	Status int
+	// RetryAfter is the provider's Retry-After header, or empty.
+	RetryAfter string
+	Reason     string
+}
+
+func (e *UpstreamError) Error() string { return e.Reason }
+
+// ParseTicker returns s in upper case, or ErrTicker.
+func ParseTicker(s string) (string, error) {
+	if len(s) < 1 || len(s) > 15 {
+		return "", ErrTicker
+	}
+	alphanumeric := false
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+			alphanumeric = true
+		case strings.IndexByte(".-^=", c) < 0:
+			return "", ErrTicker
+		}
+	}
+	// "." and ".." would climb in the provider's path
+	if !alphanumeric {
+		return "", ErrTicker
+	}
+	return strings.ToUpper(s), nil
+}

@@ -1,0 +1,128 @@
+// Rest-api-go is a stock-price REST API whose revisions Knative Serving splits
+// traffic between: every answer says which revision gave it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"rest-api-go/internal/config"
+	"rest-api-go/internal/quote"
+	"rest-api-go/internal/rehearsal"
+	"rest-api-go/internal/stock"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	drainTimeout  = 10 * time.Second
+	// longer than proxies keep an idle connection (90 s in Knative's
+	// queue-proxy), so that none sends a request into one that is closing
+	idleTimeout = 2 * time.Minute
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "rest-api-go:", err)
+	if errors.As(err, &usageError{}) {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+// usageError is a mistake in how the program was called or set up.
+type usageError struct{ error }
+
+// run serves until ctx ends, then drains.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) > 0 {
+		return help(args, stdout)
+	}
+	cfg, err := config.Load(getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+
+	listener, err := net.Listen("tcp", ":"+strconv.Itoa(int(cfg.Port)))
+	if err != nil {
+		return fmt.Errorf("PORT: %w", err)
+	}
+	server := newServer(newHandler(cfg, log), log)
+	// an answer may wait for LATENCY and for the quote provider
+	server.WriteTimeout = cfg.Revision.Fault.Latency + 30*time.Second
+
+	port := listener.Addr().(*net.TCPAddr).Port
+	log.Info("serving", "url", fmt.Sprintf("http://localhost:%d", port), "revision", cfg.Serving(), "prices", cfg.Quotes.Origin())
+	return serve(ctx, server, listener, log)
+}
+
+func help(args []string, stdout io.Writer) error {
+	if a := args[0]; a != "-h" && a != "-help" && a != "--help" {
+		return usageError{fmt.Errorf("unexpected argument %q: it is set up by environment variables, which -h lists", a)}
+	}
+	config.Usage(stdout)
+	return nil
+}
+
+// newHandler returns the one revision that this process is, or a rehearsal's.
+func newHandler(cfg config.Config, log *slog.Logger) http.Handler {
+	var quotes quote.Source = quote.Sample{}
+	if q := cfg.Quotes; q.Upstream {
+		quotes = quote.NewUpstream(q.Template, q.Pointer, q.TTL, log)
+	}
+	if len(cfg.Split) == 0 {
+		return stock.New(cfg.Revision, quotes)
+	}
+	return rehearsal.New(cfg.Split, func(t rehearsal.Target) http.Handler {
+		return stock.New(stock.Revision{Resource: t.Tag, Name: t.Revision(), Fault: cfg.Revision.Fault}, quotes)
+	}, rand.IntN)
+}
+
+func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:                      handler,
+		ReadHeaderTimeout:            headerTimeout,
+		IdleTimeout:                  idleTimeout,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is a method like others
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// serve answers until ctx ends, then stops accepting and gives what is in
+// flight drainTimeout to finish.
+func serve(ctx context.Context, server *http.Server, listener net.Listener, log *slog.Logger) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+
+	log.Info("draining", "limit", drainTimeout)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := server.Shutdown(limit); err != nil {
+		log.Warn("cut off what was still in flight", "err", err)
+		server.Close()
+	}
+	log.Info("stopped")
+	return nil
+}
