@@ -1,0 +1,317 @@
+#!/usr/bin/env bash
+# Sends requests through the ingress gateway and shows which revisions answer.
+set -euo pipefail
+
+SVC_NAME=${SVC_NAME:-stock-service-example}
+NAMESPACE=${NAMESPACE:-default}
+INGRESSGATEWAY=${INGRESSGATEWAY:-istio-ingressgateway}
+INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
+GATEWAY=${GATEWAY:-}
+HOST=${HOST:-}
+TAG=${TAG:-}
+PROGRESS=''
+if [[ -t 1 && -t 2 ]]; then PROGRESS=yes; fi
+WAIT=60              # seconds for a rollout to become Ready
+MARK='-- answer --'  # before curl's line about each answer
+
+usage() {
+  cat <<EOF
+usage: run-test.sh [N]          through the route: traffic is split by percent
+       latest-run-test.sh [N]   at the tag latest: the latest revision, whatever its percent
+
+Without N, sends one request and prints the answer. With N, sends N requests
+and shows each revision's share. Exits with 0 if the shares are what the
+Service's traffic says and no request failed, with 1 if not, and with 2 if it
+could not try.
+
+  SVC_NAME, NAMESPACE                 the Knative Service ($SVC_NAME, $NAMESPACE)
+  INGRESSGATEWAY, INGRESS_NAMESPACE   the gateway's Service ($INGRESSGATEWAY, $INGRESS_NAMESPACE)
+  GATEWAY                             host[:port] of the gateway, instead of asking the cluster
+  HOST                                Host header, instead of the Service's; with GATEWAY, no cluster is asked
+  TAG                                 send to this tag's revision only
+EOF
+}
+
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
+# check_tools needs curl 7.84 for %header{} in --write-out.
+check_tools() {
+  local major minor
+  command -v curl >/dev/null || die "curl is not installed"
+  IFS=' .' read -r _ major minor _ <<<"$(curl --version)"
+  ((major > 7 || major == 7 && minor >= 84)) || die "curl $major.$minor is too old: 7.84 or newer is needed"
+  if [[ -z $GATEWAY || -z $HOST ]]; then
+    command -v kubectl >/dev/null || die "kubectl is not installed; without it, set GATEWAY and HOST"
+  fi
+}
+
+# ask_service watches the Service until its controllers are done with the last
+# kubectl apply, and sets ready, url, targets (revision,tag,percent,url each)
+# and condition, or says why it cannot.
+ask_service() {
+  local watcher generation='' observed='' template
+  ready='' url='' targets='' condition=''
+  template='{{.metadata.generation}}|{{with .status}}{{.observedGeneration}}'
+  template+='|{{range .conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}|{{or .url ""}}'
+  template+='|{{range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}},{{or .url ""}} {{end}}'
+  template+='|{{range .conditions}}{{if eq .type "Ready"}}{{or .reason ""}}: {{printf "%q" (or .message "")}}{{end}}{{end}}'
+  template+='{{end}}{{"\n"}}'
+  mkfifo "$tmp/states"
+  kubectl get ksvc "$SVC_NAME" --namespace "$NAMESPACE" --watch --request-timeout="${WAIT}s" \
+    --output "go-template=$template" >"$tmp/states" 2>"$tmp/errors" &
+  watcher=$!
+  exec 3<"$tmp/states"
+  while true; do
+    if IFS='|' read -r -t 2 -u 3 generation observed ready url targets condition; then
+      if [[ $generation != "$observed" ]]; then ready=Unknown; fi
+      if [[ $ready == True ]]; then break; fi
+    elif [[ $ready == False ]] || ! kill -0 "$watcher" 2>/dev/null; then
+      break # a failure that has stood for 2 s, or the end of the watch
+    fi
+  done
+  kill "$watcher" 2>/dev/null || true
+  wait "$watcher" 2>/dev/null || true
+  check_service
+}
+
+check_service() {
+  local service="Service $SVC_NAME in namespace $NAMESPACE"
+  condition=${condition//\\\"/\"} # as %q wrote it
+  case $ready in
+    True) return ;;
+    False) die "$service is not Ready: $condition" ;;
+    Unknown) die "$service did not become Ready within $WAIT s: $condition" ;;
+  esac
+  case $(cat "$tmp/errors") in
+    *'(NotFound)'*) die "there is no $service: kubectl apply -f revision-v1.yaml, or set SVC_NAME and NAMESPACE" ;;
+    *'have a resource type "ksvc"'*) die "the cluster has no Knative Serving: see https://knative.dev/docs/install" ;;
+    *) die "kubectl cannot ask the cluster: $(kubectl_error)" ;;
+  esac
+}
+
+# kubectl_error prints the last of kubectl's errors; it repeats some before.
+kubectl_error() {
+  tail -n 1 "$tmp/errors" | sed 's/^error: //'
+}
+
+# pick_host sets HOST from the route's URL, or the tag's, and for a tag leaves
+# only its revision in targets.
+pick_host() {
+  local target revision tag tag_url tags=''
+  if [[ -n $TAG ]]; then
+    url=''
+    for target in $targets; do
+      IFS=, read -r revision tag _ tag_url <<<"$target"
+      tags+=" $tag"
+      if [[ $tag == "$TAG" ]]; then
+        url=$tag_url
+        targets="$revision,$tag,100,$tag_url"
+      fi
+    done
+    [[ -n $url ]] || die "Service $SVC_NAME has no tag $TAG in its traffic, only:${tags:- none}; kubectl apply -f revision-v2.yaml sets it"
+  fi
+  HOST=${HOST:-${url#*://}}
+}
+
+# ask_gateway sets GATEWAY from the gateway's Service: its load balancer's
+# address, or else a node's with the nodePort.
+ask_gateway() {
+  local template kind addresses node_port service="Service $INGRESSGATEWAY in namespace $INGRESS_NAMESPACE"
+  local found='' balancer='' port='' node=''
+  template='{{range .items}}{{if eq .kind "Node"}}node'
+  template+='|{{range .status.addresses}}{{if eq .type "InternalIP"}}{{.address}} {{end}}{{end}}|{{"\n"}}'
+  template+='{{else if eq .metadata.name "'$INGRESSGATEWAY'"}}gateway'
+  template+='|{{range .status.loadBalancer.ingress}}{{or .ip .hostname}} {{end}}'
+  template+='|{{range .spec.ports}}{{if eq .port 80}}{{or .nodePort ""}}{{end}}{{end}}{{"\n"}}{{end}}{{end}}'
+  # it fails for a user who may not list nodes, and still prints the Service
+  kubectl get services,nodes --namespace "$INGRESS_NAMESPACE" --request-timeout="${WAIT}s" \
+    --output "go-template=$template" >"$tmp/gateway" 2>"$tmp/errors" || true
+  while IFS='|' read -r kind addresses node_port; do
+    case $kind in
+      gateway) found=yes balancer=${addresses%% *} port=$node_port ;;
+      node) node=${node:-${addresses%% *}} ;;
+    esac
+  done <"$tmp/gateway"
+
+  if [[ -n $balancer ]]; then
+    GATEWAY=$(in_url "$balancer")
+  elif [[ -n $node && -n $port ]]; then
+    GATEWAY=$(in_url "$node"):$port
+  elif [[ -n $found ]]; then
+    die "$service has no address to reach it from here: run \"minikube tunnel\", or" \
+      "\"kubectl port-forward --namespace $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8080:80\" and set GATEWAY=localhost:8080"
+  elif [[ -s $tmp/errors ]]; then
+    die "kubectl cannot ask for $service: $(kubectl_error)"
+  else
+    die "there is no $service: set INGRESSGATEWAY and INGRESS_NAMESPACE to the gateway's (Kourier's: kourier, kourier-system)"
+  fi
+}
+
+# in_url puts an IPv6 address into brackets.
+in_url() {
+  case $1 in
+    *:*) echo "[$1]" ;;
+    *) echo "$1" ;;
+  esac
+}
+
+# send makes $1 requests with one curl, and prints each answer's body and then
+# a line: MARK|status|revision|what went wrong.
+send() {
+  local i
+  for ((i = 0; i < $1; i++)); do
+    echo "url = http://$GATEWAY/"
+  done | curl --disable --config - --silent --no-buffer --header "Host: $HOST" \
+    --connect-timeout 3 --max-time 10 \
+    --write-out "\n$MARK|%{http_code}|%header{x-revision}|%{errormsg}\n" || true # what failed is in the lines
+}
+
+# watch_answers passes answers on, counts them up to $1 on a terminal, and
+# ends when nothing answers any more.
+watch_answers() {
+  local line answers=0 silent=0
+  while IFS= read -r line; do
+    printf '%s\n' "$line"
+    case $line in
+      "$MARK|000|"*) silent=$((silent + 1)) ;;
+      "$MARK|"*) silent=0 ;;
+      *) continue ;;
+    esac
+    answers=$((answers + 1))
+    if [[ -n $PROGRESS ]]; then printf '\r%d of %d' "$answers" "$1" >&2; fi
+    if ((silent == 5)); then break; fi
+  done
+  if [[ -n $PROGRESS ]]; then printf '\r\033[K' >&2; fi
+}
+
+# tally counts answers by revision, prints the shares of $1 requests, and fails
+# with a reason on standard error if they are not what the traffic says.
+tally() {
+  PROGRAM=${0##*/} MARK=$MARK TAG=$TAG TARGETS=$targets REQUESTS=$1 awk '
+    BEGIN {
+      FS = "|"
+      known = split(ENVIRON["TARGETS"], list, " ")
+      for (i = 1; i <= known; i++) {
+        split(list[i], target, ",")
+        add_row(target[1])
+        weight[target[1]] += target[3]
+        if (target[2] != "") tags[target[1]] = tags[target[1]] (tags[target[1]] == "" ? "" : ",") target[2]
+      }
+    }
+    index($0, ENVIRON["MARK"] "|") == 1 {
+      sent++
+      if ($2 == 200) {
+        answered++
+        count[name = $3 != "" ? $3 : named_by(body)]++
+        if (known) { if (!(name in row)) unexpected[name] }
+        else add_row(name)
+      } else if ($2 == "000") failed["no answer (" $4 ")"]++
+      else failed[$2 " from " ($3 != "" ? $3 : "the gateway")]++
+      body = ""
+      next
+    }
+    body == "" { body = $0 }
+    END {
+      print_table()
+      print ""
+      for (what in failed) { printf "failed: %d x %s\n", failed[what], what; failures += failed[what] }
+      for (name in unexpected) printf "unexpected: %d x %s\n", count[name], name
+      judge()
+      if (bad) exit 1
+      print "ok: no request failed" (known ? ", and each share is within chance of its percent" : "; no cluster was asked which shares to expect")
+    }
+
+    # add_row keeps the order that names come in, or without a cluster sorts them
+    function add_row(name,  i) {
+      if (name in row) return
+      row[name]
+      for (i = rows++; i > 0 && !known && order[i] > name; i--) order[i + 1] = order[i]
+      order[i + 1] = name
+    }
+
+    # named_by finds the revision of an answer without X-Revision: its name ends
+    # in the label that the text has
+    function named_by(text,  label, name) {
+      label = text
+      if (sub(/^Welcome to the /, "", label) && sub(/ app! *$/, "", label)) {
+        for (name in row) if (substr(name, length(name) - length(label)) == "-" label) return name
+        return label
+      }
+      return "text \"" substr(text, 1, 60) "\""
+    }
+
+    function print_table(  i, name, wide, bar, share) {
+      wide = length("REVISION")
+      tagged = length("TAG")
+      for (i = 1; i <= rows; i++) {
+        if (length(order[i]) > wide) wide = length(order[i])
+        if (length(tags[order[i]]) > tagged) tagged = length(tags[order[i]])
+      }
+      layout = "%-" wide "s  %-" tagged "s  %8s  %8s  %5s  %s\n"
+      printf layout, "REVISION", "TAG", "EXPECTED", "OBSERVED", "COUNT", ""
+      for (i = 1; i <= rows; i++) {
+        name = order[i]
+        share = answered ? 100 * count[name] / answered : 0
+        bar = sprintf("%" int(share * 0.3 + 0.5) "s", "")
+        gsub(/ /, "#", bar)
+        printf layout, name, tags[name], known ? weight[name] "%" : "-", sprintf("%.1f%%", share), count[name] + 0, bar
+      }
+    }
+
+    function judge(  i, p, off, bound) {
+      if (sent < ENVIRON["REQUESTS"]) complain("gave up after " sent + 0 " of " ENVIRON["REQUESTS"] " requests: nothing answers")
+      if (failures) complain(failures " of " sent " requests failed")
+      for (name in unexpected) complain(name " answered, which has no traffic here")
+      if (!known && ENVIRON["TAG"] != "" && rows > 1) complain(rows " revisions answered, and at a tag there is one")
+      for (i = 1; known && answered && i <= rows; i++) {
+        p = weight[order[i]] / 100
+        off = 100 * (count[order[i]] / answered - p)
+        bound = 100 * 4 * sqrt(p * (1 - p) / answered)
+        if (off < -bound - 1e-9 || off > bound + 1e-9)
+          complain(sprintf("%s got %.1f%%, and chance explains only %.1f%% to %.1f%%", order[i], 100 * p + off, at_least(100 * p - bound), at_most(100 * p + bound)))
+      }
+    }
+    function at_least(x) { return x < 0 ? 0 : x }
+    function at_most(x) { return x > 100 ? 100 : x }
+
+    function complain(what) {
+      print ENVIRON["PROGRAM"] ": " what | "cat >&2"
+      bad = 1
+    }
+  '
+}
+
+main() {
+  local answer
+  case ${1:-} in
+    -h | --help) usage; return ;;
+    '' | [1-9] | [1-9][0-9] | [1-9][0-9][0-9] | [1-9][0-9][0-9][0-9] | [1-9][0-9][0-9][0-9][0-9]) ;;
+    *) die "N is a number of requests from 1 to 99999, not \"$1\"" ;;
+  esac
+  if (($# > 1)); then die "too many arguments: -h explains"; fi
+  check_tools
+
+  tmp=$(mktemp -d)
+  trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
+  targets=''
+  if [[ -z $GATEWAY || -z $HOST ]]; then
+    ask_service
+    pick_host
+  fi
+  if [[ -z $GATEWAY ]]; then ask_gateway; fi
+
+  if (($# == 0)); then
+    answer=$(send 1)
+    printf '%s\n' "${answer%$'\n'"$MARK"*}"
+    tally 1 <<<"$answer" >/dev/null
+    return
+  fi
+  echo "$1 requests to $HOST through $GATEWAY"
+  echo
+  send "$1" | watch_answers "$1" | tally "$1"
+}
+
+main "$@"
