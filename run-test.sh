@@ -9,10 +9,10 @@ INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
 GATEWAY=${GATEWAY:-}
 HOST=${HOST:-}
 TAG=${TAG:-}
+WAIT=${WAIT:-60}
+MARK='-- answer --' # begins curl's line about an answer
 PROGRESS=''
 if [[ -t 1 && -t 2 ]]; then PROGRESS=yes; fi
-WAIT=60              # seconds for a rollout to become Ready
-MARK='-- answer --'  # before curl's line about each answer
 
 usage() {
   cat <<EOF
@@ -29,6 +29,7 @@ could not try.
   GATEWAY                             host[:port] of the gateway, instead of asking the cluster
   HOST                                Host header, instead of the Service's; with GATEWAY, no cluster is asked
   TAG                                 send to this tag's revision only
+  WAIT                                seconds for the Service to become Ready after an apply ($WAIT)
 EOF
 }
 
@@ -52,7 +53,7 @@ check_tools() {
 # kubectl apply, and sets ready, url, targets (revision,tag,percent,url each)
 # and condition, or says why it cannot.
 ask_service() {
-  local watcher generation='' observed='' template
+  local watcher line generation observed template
   ready='' url='' targets='' condition=''
   template='{{.metadata.generation}}|{{with .status}}{{.observedGeneration}}'
   template+='|{{range .conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}|{{or .url ""}}'
@@ -65,7 +66,8 @@ ask_service() {
   watcher=$!
   exec 3<"$tmp/states"
   while true; do
-    if IFS='|' read -r -t 2 -u 3 generation observed ready url targets condition; then
+    if IFS= read -r -t 2 -u 3 line; then
+      IFS='|' read -r generation observed ready url targets condition <<<"$line"
       if [[ $generation != "$observed" ]]; then ready=Unknown; fi
       if [[ $ready == True ]]; then break; fi
     elif [[ $ready == False ]] || ! kill -0 "$watcher" 2>/dev/null; then
@@ -78,17 +80,26 @@ ask_service() {
 }
 
 check_service() {
-  local service="Service $SVC_NAME in namespace $NAMESPACE"
-  condition=${condition//\\\"/\"} # as %q wrote it
+  local quote='"' service="Service $SVC_NAME in namespace $NAMESPACE"
+  # the template wrote the message as a Go string, to keep it on one line
+  condition=${condition/: $quote/: }
+  condition=${condition%"$quote"}
+  condition=${condition//\\$quote/$quote}
   case $ready in
     True) return ;;
-    False) die "$service is not Ready: $condition" ;;
+    False) die "$service is not Ready: $condition$(advice)" ;;
     Unknown) die "$service did not become Ready within $WAIT s: $condition" ;;
   esac
   case $(cat "$tmp/errors") in
     *'(NotFound)'*) die "there is no $service: kubectl apply -f revision-v1.yaml, or set SVC_NAME and NAMESPACE" ;;
     *'have a resource type "ksvc"'*) die "the cluster has no Knative Serving: see https://knative.dev/docs/install" ;;
     *) die "kubectl cannot ask the cluster: $(kubectl_error)" ;;
+  esac
+}
+
+advice() {
+  case $condition in
+    RevisionMissing*) echo " Apply the files in order: a skipped one's revision is missing." ;;
   esac
 }
 
@@ -105,13 +116,13 @@ pick_host() {
     url=''
     for target in $targets; do
       IFS=, read -r revision tag _ tag_url <<<"$target"
-      tags+=" $tag"
+      tags+=${tag:+ $tag}
       if [[ $tag == "$TAG" ]]; then
         url=$tag_url
         targets="$revision,$tag,100,$tag_url"
       fi
     done
-    [[ -n $url ]] || die "Service $SVC_NAME has no tag $TAG in its traffic, only:${tags:- none}; kubectl apply -f revision-v2.yaml sets it"
+    [[ -n $url ]] || die "Service $SVC_NAME has no tag $TAG in its traffic (it has:${tags:- none}): kubectl apply -f revision-v2.yaml"
   fi
   HOST=${HOST:-${url#*://}}
 }
@@ -206,10 +217,12 @@ tally() {
       if ($2 == 200) {
         answered++
         count[name = $3 != "" ? $3 : named_by(body)]++
-        if (known) { if (!(name in row)) unexpected[name] }
-        else add_row(name)
-      } else if ($2 == "000") failed["no answer (" $4 ")"]++
-      else failed[$2 " from " ($3 != "" ? $3 : "the gateway")]++
+        if (!known) add_row(name)
+        else if (!(name in row)) { unexpected[name]; strangers++ }
+      } else {
+        failures++
+        failed[failure = $2 == "000" ? "no answer (" $4 ")" : $2 " from " ($3 != "" ? $3 : "the gateway")]++
+      }
       body = ""
       next
     }
@@ -217,8 +230,10 @@ tally() {
     END {
       print_table()
       print ""
-      for (what in failed) { printf "failed: %d x %s\n", failed[what], what; failures += failed[what] }
-      for (name in unexpected) printf "unexpected: %d x %s\n", count[name], name
+      fflush()
+      for (what in failed) printf "failed: %d x %s\n", failed[what], what | "sort"
+      for (name in unexpected) printf "unexpected: %d x %s\n", count[name], name | "sort"
+      close("sort")
       judge()
       if (bad) exit 1
       print "ok: no request failed" (known ? ", and each share is within chance of its percent" : "; no cluster was asked which shares to expect")
@@ -243,28 +258,33 @@ tally() {
       return "text \"" substr(text, 1, 60) "\""
     }
 
-    function print_table(  i, name, wide, bar, share) {
-      wide = length("REVISION")
-      tagged = length("TAG")
+    function print_table(  i, name, share, bar) {
+      name_width = length("REVISION")
+      tag_width = length("TAG")
       for (i = 1; i <= rows; i++) {
-        if (length(order[i]) > wide) wide = length(order[i])
-        if (length(tags[order[i]]) > tagged) tagged = length(tags[order[i]])
+        if (length(order[i]) > name_width) name_width = length(order[i])
+        if (length(tags[order[i]]) > tag_width) tag_width = length(tags[order[i]])
       }
-      layout = "%-" wide "s  %-" tagged "s  %8s  %8s  %5s  %s\n"
-      printf layout, "REVISION", "TAG", "EXPECTED", "OBSERVED", "COUNT", ""
+      print_row("REVISION", "TAG", "EXPECTED", "OBSERVED", "COUNT", "")
       for (i = 1; i <= rows; i++) {
         name = order[i]
         share = answered ? 100 * count[name] / answered : 0
         bar = sprintf("%" int(share * 0.3 + 0.5) "s", "")
         gsub(/ /, "#", bar)
-        printf layout, name, tags[name], known ? weight[name] "%" : "-", sprintf("%.1f%%", share), count[name] + 0, bar
+        print_row(name, tags[name], known ? weight[name] "%" : "-", sprintf("%.1f%%", share), count[name] + 0, bar)
       }
     }
 
+    function print_row(name, tag, expected, observed, n, bar,  line) {
+      line = sprintf("%-" name_width "s  %-" tag_width "s  %8s  %8s  %6s  %s", name, tag, expected, observed, n, bar)
+      sub(/ +$/, "", line)
+      print line
+    }
+
     function judge(  i, p, off, bound) {
-      if (sent < ENVIRON["REQUESTS"]) complain("gave up after " sent + 0 " of " ENVIRON["REQUESTS"] " requests: nothing answers")
-      if (failures) complain(failures " of " sent " requests failed")
-      for (name in unexpected) complain(name " answered, which has no traffic here")
+      if (sent < ENVIRON["REQUESTS"]) complain("gave up after " sent + 0 " of " ENVIRON["REQUESTS"] " requests: set GATEWAY to an address that reaches the gateway from here")
+      if (failures) complain(failures " of " sent " requests failed, the last with " failure)
+      if (strangers) complain(strangers " of " sent " answers came from no revision of this traffic")
       if (!known && ENVIRON["TAG"] != "" && rows > 1) complain(rows " revisions answered, and at a tag there is one")
       for (i = 1; known && answered && i <= rows; i++) {
         p = weight[order[i]] / 100
@@ -285,13 +305,15 @@ tally() {
 }
 
 main() {
-  local answer
-  case ${1:-} in
-    -h | --help) usage; return ;;
-    '' | [1-9] | [1-9][0-9] | [1-9][0-9][0-9] | [1-9][0-9][0-9][0-9] | [1-9][0-9][0-9][0-9][0-9]) ;;
-    *) die "N is a number of requests from 1 to 99999, not \"$1\"" ;;
-  esac
+  local answer newline=$'\n'
+  if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    usage
+    return
+  fi
   if (($# > 1)); then die "too many arguments: -h explains"; fi
+  if (($# == 1)) && [[ ! $1 =~ ^[1-9][0-9]{0,4}$ ]]; then
+    die "N is a number of requests from 1 to 99999, not \"$1\""
+  fi
   check_tools
 
   tmp=$(mktemp -d)
@@ -305,7 +327,7 @@ main() {
 
   if (($# == 0)); then
     answer=$(send 1)
-    printf '%s\n' "${answer%$'\n'"$MARK"*}"
+    printf '%s' "${answer%"$newline$MARK"*}"
     tally 1 <<<"$answer" >/dev/null
     return
   fi
