@@ -1,3 +1,3 @@
 module rest-api-go
 
-go 1.25
+go 1.25.0

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestRunRefuses(t *testing.T) {
+	tests := []struct {
+		env  string // NAME=value, or an argument
+		code int
+		want string
+	}{
+		{"PORT=http", 2, `rest-api-go: PORT: "http" is not a port from 0 to 65535`},
+		{"PORT=65536", 2, `rest-api-go: PORT: "65536" is not a port from 0 to 65535`},
+		{"RESOURCE=a/b", 2, `rest-api-go: RESOURCE: "a/b" has a slash: it must be a single path segment`},
+		{"QUOTE_URL=ftp://example.com/{ticker}", 2, `rest-api-go: QUOTE_URL: want an http or https URL`},
+		{"QUOTE_URL=https://example.com/{ticker}?token={key}", 2, `rest-api-go: QUOTE_KEY: is unset, but QUOTE_URL has {key}`},
+		{"QUOTE_POINTER=price", 2, `rest-api-go: QUOTE_POINTER: a JSON pointer begins with a slash, as in /chart/result/0/price`},
+		{"QUOTE_TTL=10", 2, `rest-api-go: QUOTE_TTL: "10" is not a duration such as 250ms or 2s`},
+		{"LATENCY=-1s", 2, `rest-api-go: LATENCY: "-1s" is not a duration such as 250ms or 2s`},
+		{"ERROR_RATE=NaN", 2, `rest-api-go: ERROR_RATE: "NaN" is not a share from 0 to 1`},
+		{"SPLIT=v1=50,v2=60", 2, `rest-api-go: SPLIT: the percents add up to 110, not to 100`},
+		{"serve", 2, `rest-api-go: unexpected argument "serve": it is set up by environment variables, which -h lists`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.env, func(t *testing.T) {
+			cmd := exec.Command(binary(t))
+			if strings.Contains(tt.env, "=") {
+				cmd.Env = append(os.Environ(), tt.env)
+			} else {
+				cmd.Args = append(cmd.Args, tt.env)
+			}
+			out, _ := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != tt.code || string(out) != tt.want+"\n" {
+				t.Errorf("exit status %d\n got %swant %s", code, out, tt.want)
+			}
+		})
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	cmd := exec.Command(binary(t))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("PORT=%d", port))
+	out, _ := cmd.CombinedOutput()
+	want := fmt.Sprintf("rest-api-go: PORT: listen tcp :%d: bind: address already in use\n", port)
+	if code := cmd.ProcessState.ExitCode(); code != 1 || string(out) != want {
+		t.Errorf("exit status %d\n got %swant %s", code, out, want)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, flag := range []string{"-h", "-help", "--help"} {
+		var stdout, stderr bytes.Buffer
+		if err := run(t.Context(), []string{flag}, nil, &stdout, &stderr); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"  PORT           8080  ", "  RESOURCE       NOT SPECIFIED  ", "  QUOTE_TTL      10s  "} {
+			if !strings.Contains(stdout.String(), "\n"+line) {
+				t.Errorf("%s: no line begins with %q:\n%s", flag, line, &stdout)
+			}
+		}
+		if stderr.Len() > 0 {
+			t.Errorf("%s: wrote to standard error: %s", flag, &stderr)
+		}
+	}
+}
+
+// TestSignals stops the real binary with a request in flight.
+func TestSignals(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(sig.String(), func(t *testing.T) {
+			p := start(t, "RESOURCE=v1", "K_REVISION=stock-service-example-v1", "LATENCY=500ms")
+			answered := p.get("/")
+			p.awaitInFlight(t)
+			p.cmd.Process.Signal(sig)
+			p.awaitLog(t, "msg=draining")
+			if conn, err := net.Dial("tcp", p.addr); err == nil {
+				conn.Close()
+				t.Error("it still accepts while it drains")
+			}
+			if got := <-answered; got != "200 stock-service-example-v1 Welcome to the v1 app! \n" {
+				t.Errorf("the request in flight got %q", got)
+			}
+			if err := p.cmd.Wait(); err != nil {
+				t.Errorf("%v, want exit status 0", err)
+			}
+			p.awaitLog(t, "msg=stopped")
+			if got := strings.Count(p.log(), "\n"); got != 3 {
+				t.Errorf("%d lines of log, want start, draining and stopped:\n%s", got, p.log())
+			}
+		})
+	}
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	p := start(t, "LATENCY=1m")
+	answered := p.get("/")
+	p.awaitInFlight(t)
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.awaitLog(t, "msg=draining")
+	begin := time.Now()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.cmd.Wait()
+	if took := time.Since(begin); took > drainTimeout/2 {
+		t.Errorf("it ended %v after the second signal", took)
+	}
+	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
+		t.Errorf("%v, want ended by SIGTERM", p.cmd.ProcessState)
+	}
+	if got := <-answered; !strings.Contains(got, "EOF") && !strings.Contains(got, "reset") {
+		t.Errorf("the request in flight got %q", got)
+	}
+}
+
+func TestDrainHasLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inFlight := make(chan struct{})
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(inFlight)
+			<-r.Context().Done()
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		listener := newPipeListener()
+		ended := make(chan error)
+		go func() {
+			ended <- serve(ctx, newServer(handler, slog.New(slog.DiscardHandler)), listener, slog.New(slog.DiscardHandler))
+		}()
+		client := listener.dial()
+		defer client.Close()
+		fmt.Fprint(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-inFlight
+
+		begin := time.Now()
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("serve returned %v", err)
+		}
+		if took := time.Since(begin); took != 10*time.Second {
+			t.Errorf("it drained for %v, want 10s", took)
+		}
+	})
+}
+
+func TestSlowHeadersAreCutOff(t *testing.T) {
+	tests := []struct {
+		name, header string // sent a byte a second
+		answer       string
+	}{
+		{"no header", "", ""},
+		// net/http takes what it has for a request, and a bad one
+		{"a byte a second", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400 Bad Request"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := newServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+				listener := newPipeListener()
+				go server.Serve(listener)
+				defer server.Close()
+				client := listener.dial()
+				begin := time.Now()
+				go func() {
+					for _, b := range []byte(tt.header) {
+						client.Write([]byte{b})
+						time.Sleep(time.Second)
+					}
+				}()
+				answer, _ := io.ReadAll(client)
+				if took := time.Since(begin); took != 10*time.Second {
+					t.Errorf("cut off after %v, want 10s", took)
+				}
+				if status, _, _ := strings.Cut(string(answer), "\r\n"); status != tt.answer {
+					t.Errorf("answered %q, want %q", status, tt.answer)
+				}
+				client.Close()
+				time.Sleep(time.Minute) // for the writer above
+			})
+		})
+	}
+}
+
+// TestRehearsal runs what main runs, and draws by SPLIT.
+func TestRehearsal(t *testing.T) {
+	p := start(t, "SPLIT=v1=100,v2=0")
+	if got := <-p.get("/"); got != "200 stock-service-example-v1 Welcome to the v1 app! \n" {
+		t.Errorf("/ got %q", got)
+	}
+	if got := <-p.get("/v1/aapl"); got != "200 stock-service-example-v1 v1 price for ticker AAPL is 201.36\n" {
+		t.Errorf("/v1/aapl got %q", got)
+	}
+	req, _ := http.NewRequest("GET", "http://"+p.addr, nil)
+	req.Host = "v2.localhost"
+	if got := do(req); got != "200 stock-service-example-v2 Welcome to the v2 app! \n" {
+		t.Errorf("/ of v2.localhost got %q", got)
+	}
+}
+
+// pipeListener accepts connections made of net.Pipe, which synctest's clock
+// governs.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *pipeListener) dial() net.Conn {
+	client, server := net.Pipe()
+	l.conns <- server
+	return client
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// binary builds the program once.
+func binary(t testing.TB) string {
+	t.Helper()
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(binaries, "rest-api-go")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// process is the program, serving.
+type process struct {
+	cmd  *exec.Cmd
+	addr string
+
+	mu   sync.Mutex
+	logs strings.Builder
+}
+
+var servingAt = regexp.MustCompile(`msg=serving url=http://(localhost:\d+)`)
+
+// start runs the program on a free port, until the test ends.
+func start(t *testing.T, env ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(binary(t))}
+	p.cmd.Env = append(append(os.Environ(), "PORT=0"), env...)
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.cmd.Process.Kill() })
+	go func() {
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			p.mu.Lock()
+			fmt.Fprintln(&p.logs, lines.Text())
+			p.mu.Unlock()
+		}
+	}()
+	p.awaitLog(t, "msg=serving")
+	p.addr = servingAt.FindStringSubmatch(p.log())[1]
+	return p
+}
+
+func (p *process) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.logs.String()
+}
+
+func (p *process) awaitLog(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if strings.Contains(p.log(), text) {
+			return
+		}
+	}
+	t.Fatalf("no %q in the log:\n%s", text, p.log())
+}
+
+// get sends a request, and yields what do returns.
+func (p *process) get(path string) <-chan string {
+	sent, answered := make(chan struct{}), make(chan string, 1)
+	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { close(sent) },
+	})
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+p.addr+path, nil)
+	if err != nil {
+		panic(err)
+	}
+	go func() { answered <- do(req) }()
+	<-sent
+	return answered
+}
+
+// awaitInFlight returns when a request that was sent has been accepted: a
+// probe, which LATENCY spares, is answered on a connection behind its.
+func (p *process) awaitInFlight(t *testing.T) {
+	t.Helper()
+	req, _ := http.NewRequest("GET", "http://"+p.addr, nil)
+	req.Header.Set("User-Agent", "kube-probe/1.35")
+	if got := do(req); !strings.HasPrefix(got, "200 ") {
+		t.Fatalf("a probe got %q", got)
+	}
+}
+
+// do returns "status revision body", or the error.
+func do(req *http.Request) string {
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d %s %s", resp.StatusCode, resp.Header.Get("X-Revision"), body)
+}
