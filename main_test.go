@@ -253,6 +253,9 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
+// build is the Dockerfile's way to build.
+var build = []string{"build", "-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w"}
+
 // binary builds the program once.
 func binary(t testing.TB) string {
 	t.Helper()
@@ -265,7 +268,7 @@ func binary(t testing.TB) string {
 
 var built = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(binaries, "rest-api-go")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	out, err := exec.Command("go", append(build, "-o", path, ".")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
