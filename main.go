@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -34,6 +35,9 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	// net/http's client writes there what a quote provider sent out of turn,
+	// and that may repeat the request, with the key
+	log.SetOutput(io.Discard)
 
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if err == nil {
@@ -58,19 +62,19 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return usageError{err}
 	}
-	log := slog.New(slog.NewTextHandler(stderr, nil))
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
 
 	listener, err := net.Listen("tcp", ":"+strconv.Itoa(int(cfg.Port)))
 	if err != nil {
 		return fmt.Errorf("PORT: %w", err)
 	}
-	server := newServer(newHandler(cfg, log), log)
+	server := newServer(newHandler(cfg, logger), logger)
 	// an answer may wait for LATENCY and for the quote provider
 	server.WriteTimeout = cfg.Revision.Fault.Latency + 30*time.Second
 
 	port := listener.Addr().(*net.TCPAddr).Port
-	log.Info("serving", "url", fmt.Sprintf("http://localhost:%d", port), "revision", cfg.Serving(), "prices", cfg.Quotes.Origin())
-	return serve(ctx, server, listener, log)
+	logger.Info("serving", "url", fmt.Sprintf("http://localhost:%d", port), "revision", cfg.Serving(), "prices", cfg.Quotes.Origin())
+	return serve(ctx, server, listener, logger)
 }
 
 func help(args []string, stdout io.Writer) error {
@@ -82,10 +86,10 @@ func help(args []string, stdout io.Writer) error {
 }
 
 // newHandler returns the one revision that this process is, or a rehearsal's.
-func newHandler(cfg config.Config, log *slog.Logger) http.Handler {
+func newHandler(cfg config.Config, logger *slog.Logger) http.Handler {
 	var quotes quote.Source = quote.Sample{}
 	if q := cfg.Quotes; q.Upstream {
-		quotes = quote.NewUpstream(q.Template, q.Pointer, q.TTL, log)
+		quotes = quote.NewUpstream(q.Template, q.Pointer, q.TTL, logger)
 	}
 	if len(cfg.Split) == 0 {
 		return stock.New(cfg.Revision, quotes)
@@ -95,19 +99,20 @@ func newHandler(cfg config.Config, log *slog.Logger) http.Handler {
 	}, rand.IntN)
 }
 
-func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:                      handler,
 		ReadHeaderTimeout:            headerTimeout,
 		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is a method like others
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:                     slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 }
 
 // serve answers until ctx ends, then stops accepting and gives what is in
 // flight drainTimeout to finish.
-func serve(ctx context.Context, server *http.Server, listener net.Listener, log *slog.Logger) error {
+func serve(ctx context.Context, server *http.Server, listener net.Listener, logger *slog.Logger) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -116,13 +121,13 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener, log 
 	case <-ctx.Done():
 	}
 
-	log.Info("draining", "limit", drainTimeout)
+	logger.Info("draining", "limit", drainTimeout)
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if err := server.Shutdown(limit); err != nil {
-		log.Warn("cut off what was still in flight", "err", err)
+		logger.Warn("cut off what was still in flight", "err", err)
 		server.Close()
 	}
-	log.Info("stopped")
+	logger.Info("stopped")
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,6 +20,7 @@ import (
 const (
 	fetchTimeout = 5 * time.Second
 	maxBody      = 1 << 20
+	maxPrice     = 64 // digits and signs
 	// some providers answer Go's own User-Agent with 429
 	userAgent = "Mozilla/5.0 (compatible; rest-api-go)"
 )
@@ -39,6 +41,8 @@ func ParseTemplate(template, key string) (Template, error) {
 		return Template{}, errors.New("want an http or https URL")
 	case u.User != nil:
 		return Template{}, errors.New("a user in the URL is not supported; put {key} in its path or query")
+	case strings.Contains(template, "#"):
+		return Template{}, errors.New("what follows # in a URL is not sent; write a # as %23")
 	case !strings.Contains(template, "{ticker}"):
 		return Template{}, errors.New("want {ticker} where the ticker belongs")
 	case strings.Contains(authority(template), "{"):
@@ -88,6 +92,9 @@ type Upstream struct {
 func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slog.Logger) *Upstream {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxResponseHeaderBytes = maxBody
+	// net/http logs what a provider sends on an idle connection, and that can
+	// be the request, with the key
+	transport.DisableKeepAlives = true
 	u := &Upstream{
 		template:  template,
 		pointer:   pointer,
@@ -135,7 +142,7 @@ func (u *Upstream) price(ctx context.Context, ticker string) (json.Number, error
 	case http.StatusTooManyRequests:
 		return "", &UpstreamError{
 			Status:     http.StatusServiceUnavailable,
-			RetryAfter: resp.Header.Get("Retry-After"),
+			RetryAfter: retryAfter(resp.Header),
 			Reason:     "the quote provider's rate limit is reached",
 		}
 	default:
@@ -150,6 +157,19 @@ func (u *Upstream) price(ctx context.Context, ticker string) (json.Number, error
 		return "", badGateway("the quote provider's answer is larger than 1 MiB")
 	}
 	return u.parse(body)
+}
+
+// retryAfter returns the header if it is seconds or a date, which cannot repeat
+// the request.
+func retryAfter(header http.Header) string {
+	value := header.Get("Retry-After")
+	if _, err := strconv.ParseUint(value, 10, 32); err == nil {
+		return value
+	}
+	if _, err := http.ParseTime(value); err == nil {
+		return value
+	}
+	return ""
 }
 
 // parse finds the price in body.
@@ -194,14 +214,14 @@ func parsePrice(value any) (json.Number, error) {
 		return "", ErrUnknown
 	}
 	m := pricePattern.FindStringSubmatch(text)
-	if m == nil {
+	if m == nil || len(text) > maxPrice {
 		return "", badGateway("the quote provider's answer has text for a price")
 	}
 	price := m[1] + strings.ReplaceAll(m[2], ",", "")
 	if zeroPattern.MatchString(price) {
 		return "", ErrUnknown
 	}
-	return json.Number(price), nil
+	return json.Number(strings.Clone(price)), nil // alone, not within the answer
 }
 
 func badGateway(reason string) error {

@@ -26,7 +26,8 @@ type Target struct {
 func (t Target) Revision() string { return "stock-service-example-" + t.Tag }
 
 // ParseSplit reads targets such as v1=40,v2=30,v3=30. The percents add up to
-// 100; the tags differ and are path segments.
+// 100; the tags are path segments, and differ in more than case, as their hosts
+// must.
 func ParseSplit(s string) ([]Target, error) {
 	var split []Target
 	named, sum := map[string]bool{}, 0
@@ -40,14 +41,15 @@ func ParseSplit(s string) ([]Target, error) {
 		if err := stock.CheckResource(tag); err != nil {
 			return nil, fmt.Errorf("the name %q %w", tag, err)
 		}
-		if named[tag] {
+		host := strings.ToLower(tag)
+		if named[host] {
 			return nil, fmt.Errorf("%q is named twice", tag)
 		}
 		percent, err := strconv.ParseUint(part[equals+1:], 10, 32)
 		if err != nil || percent > 100 {
 			return nil, fmt.Errorf("%q is not a whole percent from 0 to 100", part)
 		}
-		named[tag] = true
+		named[host] = true
 		sum += int(percent)
 		split = append(split, Target{tag, int(percent)})
 	}

@@ -55,8 +55,11 @@ func matchOf(offer string, ranges []string) match {
 		}
 		best = match{q: 1, exactness: exactness[name], place: place}
 		if q, ok := params["q"]; ok {
-			best.q, _ = strconv.ParseFloat(q, 64) // what is no number is no wish
+			best.q, _ = strconv.ParseFloat(q, 64)
 		}
+	}
+	if !(best.q > 0 && best.q <= 1) { // a no, or no number
+		return match{}
 	}
 	return best
 }

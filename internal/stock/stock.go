@@ -102,6 +102,10 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *service) index(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/" { // /%2F, which the mux takes for it
+		s.notFound(w, r)
+		return
+	}
 	switch preferred(r.Header, textType, jsonType, htmlType) {
 	case htmlType:
 		page.Serve(w)
@@ -124,6 +128,10 @@ func (s *service) known(h http.HandlerFunc) http.HandlerFunc {
 }
 
 func (s *service) stockIndex(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "//") { // /v1/%2F, which the mux takes for /v1/
+		s.fail(w, r, http.StatusBadRequest, quote.ErrTicker.Error())
+		return
+	}
 	message := s.Resource + " ticker not found!, require /" + r.PathValue("resource") + "/{ticker}"
 	s.reply(w, r, http.StatusOK, message+"\n", answer{Message: message})
 }

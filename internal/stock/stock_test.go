@@ -1,0 +1,437 @@
+package stock
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rest-api-go/internal/fault"
+	"rest-api-go/internal/quote"
+)
+
+var v1 = Revision{Resource: "v1", Name: "stock-service-example-v1"}
+
+const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+// source answers as the function does.
+type source func(ctx context.Context, ticker string) (quote.Quote, error)
+
+func (s source) Quote(ctx context.Context, ticker string) (quote.Quote, error) {
+	return s(ctx, ticker)
+}
+
+// ask sends one request, follows no redirect, and returns the answer with its
+// body.
+func ask(t *testing.T, method, url, accept string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+// checkHeaders checks those that every answer of v1 has.
+func checkHeaders(t *testing.T, header http.Header) {
+	t.Helper()
+	for name, want := range map[string]string{
+		"X-Revision":             "stock-service-example-v1",
+		"X-Content-Type-Options": "nosniff",
+		"Vary":                   "Accept",
+	} {
+		if got := header.Values(name); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	server := httptest.NewServer(New(v1, quote.Sample{}))
+	defer server.Close()
+
+	const (
+		noPath    = "v1 no such path, require /, /v1/{ticker} or /stock/{ticker}\n"
+		noTicker  = "v1 a ticker is 1 to 15 letters, digits and . - ^ =\n"
+		price     = `"ticker":"AAPL","price":201.36,"source":"sample","day":"2025-05-22"`
+		noPathJS  = `"error":"no such path, require /, /v1/{ticker} or /stock/{ticker}"`
+		noTickerJ = `"error":"a ticker is 1 to 15 letters, digits and . - ^ ="`
+	)
+	for _, test := range []struct {
+		path   string
+		status int
+		text   string
+		json   string // after resource and revision
+	}{
+		{"/", 200, "Welcome to the v1 app! \n", `"message":"Welcome to the v1 app!"`},
+		{"/?query=is&not=read", 200, "Welcome to the v1 app! \n", `"message":"Welcome to the v1 app!"`},
+
+		{"/v1", 200, "v1 ticker not found!, require /v1/{ticker}\n", `"message":"v1 ticker not found!, require /v1/{ticker}"`},
+		{"/v1/", 200, "v1 ticker not found!, require /v1/{ticker}\n", `"message":"v1 ticker not found!, require /v1/{ticker}"`},
+		{"/stock", 200, "v1 ticker not found!, require /stock/{ticker}\n", `"message":"v1 ticker not found!, require /stock/{ticker}"`},
+		{"/stock/", 200, "v1 ticker not found!, require /stock/{ticker}\n", `"message":"v1 ticker not found!, require /stock/{ticker}"`},
+
+		{"/v1/AAPL", 200, "v1 price for ticker AAPL is 201.36\n", price},
+		{"/v1/aapl", 200, "v1 price for ticker AAPL is 201.36\n", price},
+		{"/v1/%41aPl", 200, "v1 price for ticker AAPL is 201.36\n", price},
+		{"/stock/AAPL", 200, "v1 price for ticker AAPL is 201.36\n", price},
+		{"/stock/aapl", 200, "v1 price for ticker AAPL is 201.36\n", price},
+
+		{"/v1/NOPE", 404, "v1 not found for ticker : NOPE \n", `"ticker":"NOPE","error":"not found"`},
+		{"/stock/nope", 404, "v1 not found for ticker : NOPE \n", `"ticker":"NOPE","error":"not found"`},
+		{"/v1/BRK.B", 404, "v1 not found for ticker : BRK.B \n", `"ticker":"BRK.B","error":"not found"`},
+		{"/v1/%5EGSPC", 404, "v1 not found for ticker : ^GSPC \n", `"ticker":"^GSPC","error":"not found"`},
+		{"/v1/EURUSD=X", 404, "v1 not found for ticker : EURUSD=X \n", `"ticker":"EURUSD=X","error":"not found"`},
+		{"/v1/ABCDEFGHIJKLMNO", 404, "v1 not found for ticker : ABCDEFGHIJKLMNO \n", `"ticker":"ABCDEFGHIJKLMNO","error":"not found"`},
+
+		{"/v1/ABCDEFGHIJKLMNOP", 400, noTicker, noTickerJ},
+		{"/v1/A%20B", 400, noTicker, noTickerJ},
+		{"/v1/A%2FB", 400, noTicker, noTickerJ},
+		{"/v1/%2F", 400, noTicker, noTickerJ},
+		{"/v1/%E6%97%A5%E6%9C%AC", 400, noTicker, noTickerJ},
+		{"/v1/%FF", 400, noTicker, noTickerJ},
+		{"/v1/%00", 400, noTicker, noTickerJ},
+		{"/v1/AAPL%0A", 400, noTicker, noTickerJ},
+		{"/v1/%2e%2e", 400, noTicker, noTickerJ},
+		{"/v1/...", 400, noTicker, noTickerJ},
+		{"/stock/A+B", 400, noTicker, noTickerJ},
+
+		{"/v2/AAPL", 404, noPath, noPathJS}, // another revision's
+		{"/v2", 404, noPath, noPathJS},
+		{"/v2/", 404, noPath, noPathJS},
+		{"/V1/AAPL", 404, noPath, noPathJS},
+		{"/v1/AAPL/", 404, noPath, noPathJS},
+		{"/v1/AAPL/x", 404, noPath, noPathJS},
+		{"/%2F", 404, noPath, noPathJS},
+		{"/v1%2F", 404, noPath, noPathJS},
+		{"/v1%2FAAPL", 404, noPath, noPathJS},
+		{"/favicon.ico", 404, noPath, noPathJS},
+		{"/AAPL", 404, noPath, noPathJS},
+	} {
+		for _, answer := range []struct{ accept, contentType, body string }{
+			{"", "text/plain; charset=utf-8", test.text},
+			{"application/json", "application/json", `{"resource":"v1","revision":"stock-service-example-v1",` + test.json + "}\n"},
+		} {
+			t.Run(test.path+" "+answer.contentType, func(t *testing.T) {
+				resp, body := ask(t, "GET", server.URL+test.path, answer.accept)
+				if resp.StatusCode != test.status || body != answer.body {
+					t.Errorf("%d %q,\nwant %d %q", resp.StatusCode, body, test.status, answer.body)
+				}
+				if got := resp.Header.Get("Content-Type"); got != answer.contentType {
+					t.Errorf("Content-Type: %q", got)
+				}
+				origin := ""
+				if strings.Contains(test.text, "price for") {
+					origin = "sample"
+				}
+				if got := resp.Header.Get("X-Quote-Source"); got != origin {
+					t.Errorf("X-Quote-Source: %q, want %q", got, origin)
+				}
+				checkHeaders(t, resp.Header)
+
+				head, body := ask(t, "HEAD", server.URL+test.path, answer.accept)
+				head.Header.Del("Date")
+				resp.Header.Del("Date")
+				if head.StatusCode != test.status || body != "" || !reflect.DeepEqual(head.Header, resp.Header) {
+					t.Errorf("HEAD: %d %q %v,\nwant %d and %v", head.StatusCode, body, head.Header, test.status, resp.Header)
+				}
+			})
+		}
+	}
+}
+
+func TestOtherMethodsAreNotAllowed(t *testing.T) {
+	server := httptest.NewServer(New(v1, quote.Sample{}))
+	defer server.Close()
+
+	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW", "get"} {
+		for _, path := range []string{"/", "/v1", "/v1/", "/v1/AAPL", "/stock/AAPL", "/nowhere", "//"} {
+			for accept, want := range map[string]string{
+				"":                 "v1 method " + method + " not allowed, require GET or HEAD\n",
+				"application/json": `{"resource":"v1","revision":"stock-service-example-v1","error":"method ` + method + ` not allowed, require GET or HEAD"}` + "\n",
+			} {
+				resp, body := ask(t, method, server.URL+path, accept)
+				if resp.StatusCode != 405 || resp.Header.Get("Allow") != "GET, HEAD" || body != want {
+					t.Errorf("%s %s: %d, Allow: %q, %q", method, path, resp.StatusCode, resp.Header.Get("Allow"), body)
+				}
+				checkHeaders(t, resp.Header)
+			}
+		}
+	}
+}
+
+// The mux redirects what a client should have cleaned, as a revision's answer.
+func TestUncleanPaths(t *testing.T) {
+	server := httptest.NewServer(New(v1, quote.Sample{}))
+	defer server.Close()
+
+	for path, want := range map[string]string{
+		"//":             "/",
+		"//v1/AAPL":      "/v1/AAPL",
+		"/v1//AAPL":      "/v1/AAPL",
+		"/v1/../stock":   "/stock",
+		"/v1/AAPL/./":    "/v1/AAPL/",
+		"//example.com/": "/example.com/",
+	} {
+		resp, _ := ask(t, "GET", server.URL+path, "")
+		if resp.StatusCode != 307 && resp.StatusCode != 301 { // 301 before Go 1.26
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
+		if got := resp.Header.Get("Location"); got != want {
+			t.Errorf("%s: Location: %q, want %q", path, got, want)
+		}
+		checkHeaders(t, resp.Header)
+	}
+}
+
+func TestPageIsForBrowsersAtTheIndexAlone(t *testing.T) {
+	server := httptest.NewServer(New(v1, quote.Sample{}))
+	defer server.Close()
+
+	resp, body := ask(t, "GET", server.URL, browser)
+	if got := resp.Header.Get("Content-Type"); got != "text/html; charset=utf-8" || !strings.HasPrefix(body, "<!doctype html>") {
+		t.Errorf("/: %s %.30q", got, body)
+	}
+	checkHeaders(t, resp.Header)
+	for _, path := range []string{"/v1", "/v1/AAPL", "/v1/NOPE", "/nowhere"} {
+		resp, _ := ask(t, "GET", server.URL+path, browser)
+		if got := resp.Header.Get("Content-Type"); got != "text/plain; charset=utf-8" {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+}
+
+func TestAnyResourceRoutes(t *testing.T) {
+	for _, resource := range []string{
+		"NOT SPECIFIED", "{x}", "{x...}", "{$}", "{", "}", "...", "GET x", "GET {x}", "GET ", " ",
+		"日本", "a%2Fb", "%", "%2e%2e", "stock", "v1?x=y", "#", ";", "\\", "a:b", "<b>&amp;", `"`, "\xff",
+	} {
+		t.Run(resource, func(t *testing.T) {
+			if err := CheckResource(resource); err != nil {
+				t.Fatal(err)
+			}
+			server := httptest.NewServer(New(Revision{Resource: resource, Name: "r"}, quote.Sample{}))
+			defer server.Close()
+
+			segment := "/" + url.PathEscape(resource)
+			for path, want := range map[string]string{
+				"/":                resource + " " + "app! \n",
+				segment:            resource + " ticker not found!, require /" + resource + "/{ticker}\n",
+				segment + "/":      resource + " ticker not found!, require /" + resource + "/{ticker}\n",
+				segment + "/AAPL":  resource + " price for ticker AAPL is 201.36\n",
+				"/stock/AAPL":      resource + " price for ticker AAPL is 201.36\n",
+				"/GET/AAPL":        resource + " no such path, require /, /" + resource + "/{ticker} or /stock/{ticker}\n",
+				"/x/AAPL":          resource + " no such path, require /, /" + resource + "/{ticker} or /stock/{ticker}\n",
+				segment + "/x/y/z": resource + " no such path, require /, /" + resource + "/{ticker} or /stock/{ticker}\n",
+			} {
+				if path == "/" {
+					want = "Welcome to the " + want
+				}
+				if _, body := ask(t, "GET", server.URL+path, ""); body != want {
+					t.Errorf("%s: %q, want %q", path, body, want)
+				}
+				if _, body := ask(t, "GET", server.URL+path, jsonType); !json.Valid([]byte(body)) {
+					t.Errorf("%s: %q", path, body)
+				}
+			}
+		})
+	}
+}
+
+func TestCheckResource(t *testing.T) {
+	for resource, want := range map[string]string{
+		"":        "is empty",
+		"GET /x":  "has a slash: it must be a single path segment",
+		"/":       "has a slash: it must be a single path segment",
+		"a/b":     "has a slash: it must be a single path segment",
+		".":       "is a path segment that clients remove",
+		"..":      "is a path segment that clients remove",
+		"a\nb":    "has a control character",
+		"\x00":    "has a control character",
+		"\x7f":    "has a control character",
+		"a\u0085": "has a control character",
+	} {
+		if err := CheckResource(resource); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", resource, err, want)
+		}
+	}
+}
+
+func TestPriceKeepsItsDigits(t *testing.T) {
+	for _, price := range []string{"201.3600", "201", "-37.63", "1e3", "0.000000000000000000001", "123456789012345678901234567890"} {
+		server := httptest.NewServer(New(v1, source(func(_ context.Context, ticker string) (quote.Quote, error) {
+			return quote.Quote{Price: json.Number(price), Origin: "upstream"}, nil
+		})))
+		resp, body := ask(t, "GET", server.URL+"/stock/x", "")
+		if want := "v1 price for ticker X is " + price + "\n"; body != want || resp.Header.Get("X-Quote-Source") != "upstream" {
+			t.Errorf("%q %v, want %q", body, resp.Header, want)
+		}
+		_, body = ask(t, "GET", server.URL+"/stock/x", jsonType)
+		if want := `{"resource":"v1","revision":"stock-service-example-v1","ticker":"X","price":` + price + `,"source":"upstream"}` + "\n"; body != want {
+			t.Errorf("%q, want %q", body, want)
+		}
+		server.Close()
+	}
+}
+
+func TestUpstreamErrors(t *testing.T) {
+	for _, test := range []quote.UpstreamError{
+		{Status: 502, Reason: "the provider is broken"},
+		{Status: 503, Reason: "the provider's limit is reached", RetryAfter: "7"},
+		{Status: 503, Reason: "the provider's limit is reached"},
+		{Status: 504, Reason: "the provider is slow"},
+	} {
+		server := httptest.NewServer(New(v1, source(func(context.Context, string) (quote.Quote, error) {
+			return quote.Quote{}, &test
+		})))
+		for accept, want := range map[string]string{
+			"":       "v1 " + test.Reason + "\n",
+			jsonType: `{"resource":"v1","revision":"stock-service-example-v1","error":"` + test.Reason + `"}` + "\n",
+		} {
+			resp, body := ask(t, "GET", server.URL+"/v1/AAPL", accept)
+			if resp.StatusCode != test.Status || resp.Header.Get("Retry-After") != test.RetryAfter || body != want {
+				t.Errorf("%+v: %d, Retry-After: %q, %q", test, resp.StatusCode, resp.Header.Get("Retry-After"), body)
+			}
+			checkHeaders(t, resp.Header)
+		}
+		server.Close()
+	}
+}
+
+// written is a ResponseWriter that remembers what was written.
+type written struct {
+	header http.Header
+	status int
+	bytes  int
+}
+
+func (w *written) Header() http.Header         { return w.header }
+func (w *written) WriteHeader(status int)      { w.status = status }
+func (w *written) Write(b []byte) (int, error) { w.bytes += len(b); return len(b), nil }
+
+func TestClientThatLeavesIsNotAnswered(t *testing.T) {
+	patient := v1
+	patient.Fault.Latency = time.Hour
+	for name, handler := range map[string]http.Handler{
+		"during the wait": New(patient, quote.Sample{}),
+		"during the fetch": New(v1, source(func(ctx context.Context, _ string) (quote.Quote, error) {
+			<-ctx.Done()
+			return quote.Quote{}, ctx.Err()
+		})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, leave := context.WithTimeout(t.Context(), time.Second)
+				defer leave()
+				start, w := time.Now(), &written{header: http.Header{}}
+				handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/v1/AAPL", nil))
+				if took := time.Since(start); took != time.Second || w.status != 0 || w.bytes != 0 {
+					t.Errorf("status %d, %d bytes, after %v", w.status, w.bytes, took)
+				}
+			})
+		})
+	}
+}
+
+func TestFault(t *testing.T) {
+	bad := v1
+	bad.Fault = fault.Fault{Latency: time.Second, Rate: 1}
+	handler := New(bad, quote.Sample{})
+	for _, path := range []string{"/", "/v1", "/v1/AAPL", "/nowhere"} {
+		for accept, want := range map[string]string{
+			"":       "v1 failed on purpose (ERROR_RATE)\n",
+			jsonType: `{"resource":"v1","revision":"stock-service-example-v1","error":"failed on purpose (ERROR_RATE)"}` + "\n",
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				req := httptest.NewRequest("GET", path, nil)
+				req.Header.Set("Accept", accept)
+				start, w := time.Now(), httptest.NewRecorder()
+				handler.ServeHTTP(w, req)
+				if took := time.Since(start); took != time.Second || w.Code != 500 || w.Body.String() != want {
+					t.Errorf("%s: %d %q after %v", path, w.Code, w.Body, took)
+				}
+				checkHeaders(t, w.Header())
+			})
+		}
+	}
+
+	probe := httptest.NewRequest("GET", "/", nil)
+	probe.Header.Set("User-Agent", "kube-probe/1.35")
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, probe)
+	if w.Code != 200 {
+		t.Errorf("probe: %d", w.Code)
+	}
+}
+
+func FuzzTickerPath(f *testing.F) {
+	for _, ticker := range []string{
+		"AAPL", "aapl", "NOPE", "", ".", "..", "%2e%2e", "%2F", "A%2FB", "/", "//x", "../../", "AAPL/", "AAPL?x=y",
+		"A B", "%", "%zz", "%00", "\xff", "日本", "^GSPC", "EURUSD=X", "ABCDEFGHIJKLMNOP", "AAPL#x", "{ticker}", "*",
+	} {
+		f.Add(ticker)
+	}
+	handler := New(v1, quote.Sample{})
+	ticker := regexp.MustCompile(`^[A-Za-z0-9.^=-]{1,15}$`)
+
+	f.Fuzz(func(t *testing.T, path string) {
+		u, err := url.ParseRequestURI("/v1/" + path)
+		if err != nil {
+			return // net/http answers it
+		}
+		answer := func(accept string) *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, &http.Request{Method: "GET", URL: u, Host: "localhost", Header: http.Header{"Accept": {accept}}})
+			checkHeaders(t, w.Header())
+			return w
+		}
+		w, name := answer(textType), strings.TrimPrefix(u.Path, "/v1/")
+		switch text := w.Body.String(); w.Code {
+		case 200:
+			q, err := quote.Sample{}.Quote(t.Context(), strings.ToUpper(name))
+			price := err == nil && text == "v1 price for ticker "+strings.ToUpper(name)+" is "+q.Price.String()+"\n"
+			if index := name == "" && text == "v1 ticker not found!, require /v1/{ticker}\n"; !price && !index {
+				t.Errorf("200 %q", text)
+			}
+		case 404:
+			unknown := ticker.MatchString(name) && text == "v1 not found for ticker : "+strings.ToUpper(name)+" \n"
+			if elsewhere := strings.Contains(name, "/") && strings.HasPrefix(text, "v1 no such path"); !unknown && !elsewhere {
+				t.Errorf("404 %q", text)
+			}
+		case 400:
+			if ticker.MatchString(name) && strings.Trim(name, ".^=-") != "" {
+				t.Errorf("400 %q", text)
+			}
+		case 301, 307:
+			if location := w.Header().Get("Location"); !strings.HasPrefix(location, "/") || strings.HasPrefix(location, "//") {
+				t.Errorf("Location: %q", location)
+			}
+			return
+		default:
+			t.Errorf("%d %q", w.Code, text)
+		}
+		if asJSON := answer(jsonType); asJSON.Code != w.Code || !json.Valid(asJSON.Body.Bytes()) {
+			t.Errorf("%d %q as JSON, %d as text", asJSON.Code, asJSON.Body, w.Code)
+		}
+	})
+}
