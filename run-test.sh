@@ -49,58 +49,53 @@ check_tools() {
   fi
 }
 
-# ask_service watches the Service until its controllers are done with the last
-# kubectl apply, and sets ready, url, targets (revision,tag,percent,url each)
-# and condition, or says why it cannot.
+# ask_service waits until the Service's controllers are done with the last
+# kubectl apply, and sets url and targets (revision,tag,percent,url each).
 ask_service() {
-  local watcher line generation observed template
-  ready='' url='' targets='' condition=''
+  local template generation observed ready condition deadline=$((SECONDS + WAIT)) failing=''
+  local service="Service $SVC_NAME in namespace $NAMESPACE"
   template='{{.metadata.generation}}|{{with .status}}{{.observedGeneration}}'
   template+='|{{range .conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}|{{or .url ""}}'
   template+='|{{range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}},{{or .url ""}} {{end}}'
   template+='|{{range .conditions}}{{if eq .type "Ready"}}{{or .reason ""}}: {{printf "%q" (or .message "")}}{{end}}{{end}}'
   template+='{{end}}{{"\n"}}'
-  mkfifo "$tmp/states"
-  kubectl get ksvc "$SVC_NAME" --namespace "$NAMESPACE" --watch --request-timeout="${WAIT}s" \
-    --output "go-template=$template" >"$tmp/states" 2>"$tmp/errors" &
-  watcher=$!
-  exec 3<"$tmp/states"
   while true; do
-    if IFS= read -r -t 2 -u 3 line; then
-      IFS='|' read -r generation observed ready url targets condition <<<"$line"
-      if [[ $generation != "$observed" ]]; then ready=Unknown; fi
-      if [[ $ready == True ]]; then break; fi
-    elif [[ $ready == False ]] || ! kill -0 "$watcher" 2>/dev/null; then
-      break # a failure that has stood for 2 s, or the end of the watch
-    fi
+    kubectl get ksvc "$SVC_NAME" --namespace "$NAMESPACE" --request-timeout=20s \
+      --output "go-template=$template" >"$tmp/service" 2>"$tmp/errors" || explain_no_service "$service"
+    IFS='|' read -r generation observed ready url targets condition <"$tmp/service"
+    if [[ $generation != "$observed" ]]; then ready=Unknown; fi
+    case $ready in
+      True) return ;;
+      False) # the one of before the last apply can linger for a moment
+        failing=${failing:-$SECONDS}
+        ((SECONDS - failing < 2)) || die "$service is not Ready: $(told "$condition")"
+        ;;
+      *) failing='' ;;
+    esac
+    ((SECONDS < deadline)) || die "$service did not become Ready within $WAIT s: $(told "$condition")"
+    sleep 0.5
   done
-  kill "$watcher" 2>/dev/null || true
-  wait "$watcher" 2>/dev/null || true
-  check_service
 }
 
-check_service() {
-  local quote='"' service="Service $SVC_NAME in namespace $NAMESPACE"
-  # the template wrote the message as a Go string, to keep it on one line
-  condition=${condition/: $quote/: }
-  condition=${condition%"$quote"}
-  condition=${condition//\\$quote/$quote}
-  case $ready in
-    True) return ;;
-    False) die "$service is not Ready: $condition$(advice)" ;;
-    Unknown) die "$service did not become Ready within $WAIT s: $condition" ;;
-  esac
+explain_no_service() {
   case $(cat "$tmp/errors") in
-    *'(NotFound)'*) die "there is no $service: kubectl apply -f revision-v1.yaml, or set SVC_NAME and NAMESPACE" ;;
+    *'(NotFound)'*) die "there is no $1: kubectl apply -f revision-v1.yaml, or set SVC_NAME and NAMESPACE" ;;
     *'have a resource type "ksvc"'*) die "the cluster has no Knative Serving: see https://knative.dev/docs/install" ;;
     *) die "kubectl cannot ask the cluster: $(kubectl_error)" ;;
   esac
 }
 
-advice() {
+# told prints a condition, "reason: message", whose message the template wrote
+# as a Go string to keep it on one line.
+told() {
+  local condition=$1 quote='"'
+  condition=${condition/: $quote/: }
+  condition=${condition%"$quote"}
+  condition=${condition//\\$quote/$quote}
   case $condition in
-    RevisionMissing*) echo " Apply the files in order: a skipped one's revision is missing." ;;
+    RevisionMissing*) condition+=" Apply the files in order: a skipped one's revision is missing." ;;
   esac
+  echo "$condition"
 }
 
 # kubectl_error prints the last of kubectl's errors; it repeats some before.
@@ -138,7 +133,7 @@ ask_gateway() {
   template+='|{{range .status.loadBalancer.ingress}}{{or .ip .hostname}} {{end}}'
   template+='|{{range .spec.ports}}{{if eq .port 80}}{{or .nodePort ""}}{{end}}{{end}}{{"\n"}}{{end}}{{end}}'
   # it fails for a user who may not list nodes, and still prints the Service
-  kubectl get services,nodes --namespace "$INGRESS_NAMESPACE" --request-timeout="${WAIT}s" \
+  kubectl get services,nodes --namespace "$INGRESS_NAMESPACE" --request-timeout=20s \
     --output "go-template=$template" >"$tmp/gateway" 2>"$tmp/errors" || true
   while IFS='|' read -r kind addresses node_port; do
     case $kind in
@@ -317,7 +312,7 @@ main() {
   check_tools
 
   tmp=$(mktemp -d)
-  trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
+  trap 'rm -rf "$tmp"' EXIT
   targets=''
   if [[ -z $GATEWAY || -z $HOST ]]; then
     ask_service
