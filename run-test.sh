@@ -52,28 +52,44 @@ check_tools() {
 # ask_service waits until the Service's controllers are done with the last
 # kubectl apply, and sets url and targets (revision,tag,percent,url each).
 ask_service() {
-  local template generation observed ready condition deadline=$((SECONDS + WAIT)) failing=''
-  local service="Service $SVC_NAME in namespace $NAMESPACE"
-  template='{{.metadata.generation}}|{{with .status}}{{.observedGeneration}}'
-  template+='|{{range .conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}|{{or .url ""}}'
-  template+='|{{range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}},{{or .url ""}} {{end}}'
-  template+='|{{range .conditions}}{{if eq .type "Ready"}}{{or .reason ""}}: {{printf "%q" (or .message "")}}{{end}}{{end}}'
-  template+='{{end}}{{"\n"}}'
+  local template generation observed ready wanted actual condition previous='' since
+  local service="Service $SVC_NAME in namespace $NAMESPACE" deadline=$((SECONDS + WAIT))
+  # shellcheck disable=SC2016 # the template's $latest, not the shell's
+  template='
+    {{- $latest := ""}}
+    {{- with .status}}{{$latest = .latestCreatedRevisionName}}{{end}}
+    {{- with .spec.template.metadata}}{{with .name}}{{$latest = .}}{{end}}{{end}}
+    {{- .metadata.generation}}|
+    {{- range .spec.traffic}}{{or .revisionName $latest}},{{or .tag ""}},{{or .percent 0}} {{end}}|
+    {{- with .status}}
+      {{- .observedGeneration}}|
+      {{- range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}} {{end}}|
+      {{- range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}},{{or .url ""}} {{end}}|
+      {{- or .url ""}}|
+      {{- range .conditions}}{{if eq .type "Ready"}}{{.status}}|{{or .reason ""}}: {{printf "%q" (or .message "")}}{{end}}{{end}}
+    {{- end}}
+  {{- "\n"}}'
   while true; do
     kubectl get ksvc "$SVC_NAME" --namespace "$NAMESPACE" --request-timeout=20s \
       --output "go-template=$template" >"$tmp/service" 2>"$tmp/errors" || explain_no_service "$service"
-    IFS='|' read -r generation observed ready url targets condition <"$tmp/service"
+    IFS='|' read -r generation wanted observed actual targets url ready condition <"$tmp/service"
     if [[ $generation != "$observed" ]]; then ready=Unknown; fi
-    case $ready in
-      True) return ;;
-      False) # the one of before the last apply can linger for a moment
-        failing=${failing:-$SECONDS}
-        ((SECONDS - failing < 2)) || die "$service is not Ready: $(told "$condition")"
-        ;;
-      *) failing='' ;;
-    esac
+    if [[ $ready == True && $actual == "$wanted" ]]; then return; fi
+
+    # a failure or a traffic from before the last apply can linger for a
+    # moment, even with the observed generation: it counts after 2 s
+    if [[ $ready$actual != "$previous" ]]; then
+      previous=$ready$actual
+      since=$SECONDS
+    fi
+    if ((SECONDS - since >= 2)); then
+      case $ready in
+        True) return ;;
+        False) die "$service is not Ready: $(told "$condition")" ;;
+      esac
+    fi
     ((SECONDS < deadline)) || die "$service did not become Ready within $WAIT s: $(told "$condition")"
-    sleep 0.5
+    sleep 0.3
   done
 }
 

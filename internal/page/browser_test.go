@@ -1,0 +1,468 @@
+//go:build unix
+
+package page
+
+import (
+	"bufio"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const split = "SPLIT=v1=40,v2=30,v3=30"
+
+// TestBrowser looks at the page in Chromium, served by the program itself.
+func TestBrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a browser")
+	}
+	path := findChromium(t)
+	program := filepath.Join(t.TempDir(), "rest-api-go")
+	if out, err := exec.Command("go", "build", "-o", program, "rest-api-go").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	browser := startChromium(t, path)
+
+	for _, c := range []struct {
+		name           string
+		networkMayFail bool // so the browser's log has it
+		run            func(tab *tab, program string)
+	}{
+		{"shares", false, testShares},
+		{"failures", true, testFailures},
+		{"server gone", true, testServerGone},
+		{"no answer in time", true, testNoAnswerInTime},
+		{"slow revision", false, testSlowRevision},
+		{"controls", false, testControls},
+		{"hidden tab", false, testHiddenTab},
+		{"narrow", true, testNarrow},
+		{"tag's host", false, testTagsHost},
+		{"many names", true, testManyNames},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			tab := openTab(t, browser)
+			c.run(tab, program)
+			for _, complaint := range tab.complaints(c.networkMayFail) {
+				t.Error(complaint)
+			}
+		})
+	}
+	t.Run("complaints are heard", func(t *testing.T) {
+		t.Parallel()
+		testComplaints(openTab(t, browser), program)
+	})
+}
+
+// openTab opens a tab that counts the page's requests, and reports violations
+// of its policy twice: the browser's log has them too.
+func openTab(t *testing.T, browser *chromium) *tab {
+	t.Helper()
+	tab := browser.open(t)
+	tab.prepare(`
+		addEventListener('securitypolicyviolation', e => console.error('violates', e.violatedDirective, e.blockedURI));
+		var total = () => Number(document.querySelector('#total').dataset.count);
+		var asked = 0, asking = 0, askingMost = 0;
+		{
+			const original = fetch;
+			fetch = (...args) => {
+				asked++;
+				askingMost = Math.max(askingMost, ++asking);
+				return original(...args).finally(() => asking--);
+			};
+		}`)
+	return tab
+}
+
+func testShares(tab *tab, program string) {
+	tab.load(startServer(tab.T, program, split).url)
+	tab.setRate(50)
+	tab.until("total() >= 100")
+	before := tab.elements()
+	tab.until("total() >= 500")
+
+	revisions := tab.revisions()
+	want := map[string]float64{"stock-service-example-v1": .4, "stock-service-example-v2": .3, "stock-service-example-v3": .3}
+	if got := slices.Sorted(maps.Keys(revisions)); !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
+		tab.Fatalf("revisions %q", got)
+	}
+	n := 0
+	for _, r := range revisions {
+		n += r.Count
+	}
+	for name, weight := range want {
+		r := revisions[name]
+		tab.plausible(name, r.Count, n, weight)
+		if want := fmt.Sprintf("%.1f%%", 100*float64(r.Count)/float64(n)); r.Share != want {
+			tab.Errorf("%s: share %s, want %s", name, r.Share, want)
+		}
+		if !regexp.MustCompile(`median [\d.]+ m?s · 99% within [\d.]+ m?s$`).MatchString(r.Facts) {
+			tab.Errorf("%s: no latencies in %q", name, r.Facts)
+		}
+	}
+
+	const capacity = 22 * 18
+	after := tab.elements()
+	if before != after {
+		tab.Errorf("%d elements after 100 answers, %d after 500", before, after)
+	}
+	var drawn, ringed int
+	tab.eval("document.querySelectorAll('#dots .dot').length", &drawn)
+	tab.eval("document.querySelectorAll('#dots .newest').length", &ringed)
+	if drawn != capacity || ringed != 1 {
+		tab.Errorf("%d dots and %d rings, want %d and 1", drawn, ringed, capacity)
+	}
+	// the colors of all dots are those of their revisions
+	var strange []string
+	tab.eval(`[...document.querySelectorAll('#dots .dot')]
+		.map(dot => [dot.title, dot.textContent, getComputedStyle(dot).backgroundColor].join())`, &strange)
+	for _, look := range slices.Compact(slices.Sorted(slices.Values(strange))) {
+		switch look {
+		case "stock-service-example-v1,v1,rgb(0, 114, 178)":
+		case "stock-service-example-v2,v2,rgb(230, 159, 0)":
+		case "stock-service-example-v3,v3,rgb(0, 158, 115)":
+		default:
+			tab.Errorf("a dot is %s", look)
+		}
+	}
+}
+
+func testFailures(tab *tab, program string) {
+	tab.load(startServer(tab.T, program, split, "ERROR_RATE=0.3", "LATENCY=20ms").url)
+	tab.setRate(50)
+	tab.until("total() >= 300")
+
+	var n, failed int
+	tab.eval("[total(), Number(failed.dataset.count)]", &[]any{&n, &failed})
+	tab.plausible("failures", failed, n, .3)
+	kinds, sum := tab.failures(), 0
+	for kind, count := range kinds {
+		if !strings.HasPrefix(kind, "500 stock-service-example-v") {
+			tab.Errorf("failures %q", kind)
+		}
+		sum += count
+	}
+	if len(kinds) != 3 || sum < failed { // more may have come meanwhile
+		tab.Errorf("%d failed, by kind %v", failed, kinds)
+	}
+	var marks int
+	tab.eval("[...document.querySelectorAll('#dots .failed')].filter(d => d.textContent === '✕' && /^500 from stock-/.test(d.title)).length", &marks)
+	if marks < failed {
+		tab.Errorf("%d marks for %d failures", marks, failed)
+	}
+	for name, r := range tab.revisions() {
+		tab.plausible(name+"'s failures", r.Failed, r.Count, .3)
+		var median float64
+		if fmt.Sscanf(r.Facts[strings.Index(r.Facts, "median"):], "median %f ms", &median); median < 20 {
+			tab.Errorf("%s waits 20 ms, and the page has %q", name, r.Facts)
+		}
+	}
+}
+
+func testServerGone(tab *tab, program string) {
+	s := startServer(tab.T, program, split)
+	tab.load(s.url)
+	tab.setRate(50)
+	tab.until("total() >= 5 && banner.textContent === ''")
+	tab.eval("window.sameDocument = true", nil)
+
+	s.kill()
+	tab.until(`/^Nothing answers here since \d\d:\d\d:\d\d\. Trying again…$/.test(banner.textContent) && banner.checkVisibility()`)
+	var before, after int
+	tab.eval("asked", &before)
+	tab.eval(askedLater, &after)
+	if n := after - before; n < 1 || n > 5 { // two, and not 75
+		tab.Errorf("%d requests in 1.5 s while nothing answers", n)
+	}
+
+	startServer(tab.T, program, split, "PORT="+s.port)
+	tab.until("banner.textContent === '' && !banner.checkVisibility()")
+	tab.eval("window.was = total()", nil)
+	tab.until("total() >= was + 10 && sameDocument")
+}
+
+// testNoAnswerInTime shortens the time limit, and so checks that there is one,
+// but not how long.
+func testNoAnswerInTime(tab *tab, program string) {
+	tab.prepare(`
+		const timeout = AbortSignal.timeout.bind(AbortSignal);
+		AbortSignal.timeout = ms => timeout(ms / 50);`)
+	tab.load(startServer(tab.T, program, split, "LATENCY=1s").url)
+	tab.until("banner.checkVisibility()")
+	if n := tab.failures()["no answer "]; n < 3 || len(tab.revisions()) > 0 {
+		tab.Errorf("%d without an answer, and %v", n, tab.revisions())
+	}
+}
+
+func testSlowRevision(tab *tab, program string) {
+	tab.load(startServer(tab.T, program, split, "LATENCY=300ms").url)
+	tab.setRate(50)
+	tab.until("total() >= 24")
+	var most int
+	tab.eval("askingMost", &most)
+	if most != 6 {
+		tab.Errorf("%d requests in flight, want 6", most)
+	}
+}
+
+// askedLater is how many requests there were 1.5 s later: in hidden tabs
+// browsers slow timers down to one a second.
+const askedLater = "new Promise(done => setTimeout(() => done(asked), 1500))"
+
+func testControls(tab *tab, program string) {
+	tab.load(startServer(tab.T, program, split).url)
+	tab.tabTo("rate")
+	for range 5 {
+		tab.press("ArrowRight")
+	}
+	tab.until("document.querySelector('label').textContent === '15 requests per second'")
+	tab.setRate(50)
+
+	tab.tabTo("pause")
+	tab.press("Enter")
+	tab.until("pause.textContent === 'Resume'")
+	var before, after, later int
+	tab.eval("asked", &before)
+	tab.eval(askedLater, &after)
+	if before != after {
+		tab.Errorf("%d requests while paused", after-before)
+	}
+	tab.press("Space")
+	tab.until("pause.textContent === 'Pause'")
+	tab.until(fmt.Sprintf("asked > %d", after))
+
+	tab.press("Enter")
+	tab.until("total() > 0 && pause.textContent === 'Resume'")
+	tab.tabTo("reset")
+	tab.press("Space")
+	tab.until("total() === 0 && revisions.children.length === 0 && waiting.checkVisibility()")
+	tab.until("document.querySelectorAll('#dots [title]:not([title=\"\"])').length === 0")
+	tab.eval("new Promise(done => setTimeout(() => done(total()), 300))", &later)
+	if later != 0 {
+		tab.Errorf("%d requests after pause and reset", later)
+	}
+}
+
+// testHiddenTab opens another tab before the page's.
+func testHiddenTab(tab *tab, program string) {
+	tab.do("Emulation.setFocusEmulationEnabled", params{"enabled": false}) // it shows every tab
+	tab.load(startServer(tab.T, program, split).url)
+	tab.setRate(50)
+	tab.until("total() > 0 && !document.hidden")
+	var before, after int
+	tab.eval("void (window.other = open('about:blank'))", nil)
+	tab.until("document.hidden")
+	tab.eval("asked", &before)
+	tab.eval(askedLater, &after)
+	if before != after {
+		tab.Errorf("%d requests while hidden", after-before)
+	}
+	tab.eval("other.close()", nil)
+	tab.until(fmt.Sprintf("!document.hidden && asked > %d", after))
+}
+
+func testNarrow(tab *tab, program string) {
+	tab.do("Emulation.setDeviceMetricsOverride", params{"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true})
+	long := strings.Repeat("x", 60)
+	s := startServer(tab.T, program, "SPLIT=v1=30,v9=30,"+long+"=40", "ERROR_RATE=0.2")
+	tab.load(s.url)
+	tab.setRate(50)
+	tab.until("revisions.children.length === 3 && failures.children.length === 3 && total() > 196")
+	var width, inner, elements int
+	tab.eval("[document.documentElement.scrollWidth, innerWidth]", &[]any{&width, &inner})
+	if width != 360 || inner != 360 {
+		tab.Errorf("scrollable width %d, viewport %d, want 360", width, inner)
+	}
+	tab.eval("document.querySelectorAll('#dots .dot').length", &elements)
+	if elements != 14*14 {
+		tab.Errorf("%d dots, want 196", elements)
+	}
+	var v1, v9, x []string
+	const look = `(name => {
+		const dot = document.querySelector('[data-name$="-' + name + '"] .dot'), style = getComputedStyle(dot);
+		return [style.backgroundColor, style.borderRadius, dot.textContent];
+	})`
+	tab.eval(look+"('v1')", &v1)
+	tab.eval(look+"('v9')", &v9)
+	tab.eval(look+"('"+long+"')", &x)
+	if v1[0] != v9[0] || v1[1] == v9[1] || v9[2] != "v9" || x[2] != "xxxx" {
+		tab.Errorf("v1 looks %q, v9 %q and %s %q: want one color and two shapes", v1, v9, long, x)
+	}
+}
+
+func testTagsHost(tab *tab, program string) {
+	s := startServer(tab.T, program, split)
+	tab.load("http://v3.localhost:" + s.port)
+	tab.setRate(50)
+	tab.until("total() >= 20")
+	revisions := tab.revisions()
+	if r := revisions["stock-service-example-v3"]; len(revisions) != 1 || r.Share != "100.0%" {
+		tab.Errorf("revisions %v, want only v3's 100%%", revisions)
+	}
+}
+
+// testManyNames has answers of which no two are from one revision or fail
+// alike, but for one in four from a revision that sends no X-Revision.
+func testManyNames(tab *tab, _ string) {
+	var n atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch i := int(n.Add(1)); {
+		case strings.Contains(r.Header.Get("Accept"), "text/html"):
+			Serve(w)
+		case i%4 == 0:
+			fmt.Fprint(w, "Welcome to the v1 app! \n")
+		case i%4 == 1:
+			http.Error(w, "", 500+i%100)
+		default:
+			w.Header().Set("X-Revision", fmt.Sprint("r-", 1010-i))
+		}
+	}))
+	tab.Cleanup(s.Close)
+	tab.load(s.URL)
+	tab.setRate(50)
+	tab.until("failures.children.length > 12 && total() >= 100")
+
+	const limit = 12 + 1 // and the others
+	revisions, failures := tab.revisions(), tab.failures()
+	if len(revisions) != limit || len(failures) != limit {
+		tab.Errorf("%d revisions and %d kinds of failure, want %d each", len(revisions), len(failures), limit)
+	}
+	if revisions["v1"].Count < 20 || revisions["others"].Count < 20 || failures["others "] < 10 {
+		tab.Errorf("revisions %v, failures %v", revisions, failures)
+	}
+	var names []string
+	tab.eval("[...revisions.children].map(item => item.dataset.name)", &names)
+	numbers := regexp.MustCompile(`^r-(\d+)$`)
+	last := 0
+	for _, name := range names {
+		if found := numbers.FindStringSubmatch(name); found != nil {
+			number, _ := strconv.Atoi(found[1])
+			if number < last {
+				tab.Errorf("not in the order of their numbers: %q", names)
+			}
+			last = number
+		}
+	}
+}
+
+// testComplaints makes the page do what no other test may see.
+func testComplaints(tab *tab, program string) {
+	tab.load(startServer(tab.T, program, split).url)
+	for _, wrong := range []string{
+		"setTimeout(() => { throw new Error('thrown') })",
+		"console.error('an error')",
+		"console.warn('a warning')",
+		"document.body.setAttribute('style', 'color: red')",
+		"fetch('https://elsewhere.invalid/').catch(() => {})",
+		"new Image().src = './no-such-picture'",
+	} {
+		before := len(tab.complaints(true))
+		tab.eval("void ("+wrong+")", nil)
+		for deadline := time.Now().Add(untilLimit); len(tab.complaints(true)) == before; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				tab.Fatalf("%s: no complaint", wrong)
+			}
+		}
+	}
+}
+
+func (tab *tab) setRate(perSecond int) {
+	tab.Helper()
+	tab.eval(fmt.Sprintf("rate.value = %d; rate.dispatchEvent(new Event('input'))", perSecond), nil)
+}
+
+// tabTo presses Tab until the element has the focus, and one can see it.
+func (tab *tab) tabTo(id string) {
+	tab.Helper()
+	for range 10 {
+		tab.press("Tab")
+		var focused []string
+		tab.eval("[document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]", &focused)
+		if focused[0] != id {
+			continue
+		}
+		if focused[1] != "solid" {
+			tab.Errorf("%s: the focus is not seen", id)
+		}
+		return
+	}
+	tab.Fatalf("Tab does not reach %s", id)
+}
+
+func (tab *tab) elements() (n int) {
+	tab.Helper()
+	tab.eval("document.querySelectorAll('*').length", &n)
+	return n
+}
+
+// revision is what the page says of one.
+type revision struct {
+	Count, Failed int
+	Share, Facts  string
+}
+
+func (tab *tab) revisions() (byName map[string]revision) {
+	tab.Helper()
+	tab.eval(`Object.fromEntries([...revisions.children].map(item => [item.dataset.name, {
+		count: Number(item.dataset.count), failed: Number(item.dataset.failed),
+		share: item.querySelector('.share').textContent,
+		facts: item.querySelector('.facts').textContent.replaceAll('\u00a0', ' '),
+	}]))`, &byName)
+	return byName
+}
+
+// failures are counts by what happened and to whom.
+func (tab *tab) failures() (byKind map[string]int) {
+	tab.Helper()
+	tab.eval("Object.fromEntries([...failures.children].map(({dataset: d}) => [d.kind + ' ' + d.name, Number(d.count)]))", &byKind)
+	return byKind
+}
+
+// plausible allows 4 standard deviations: chance does more in 1 of 16 000.
+func (tab *tab) plausible(what string, count, n int, p float64) {
+	tab.Helper()
+	off := math.Abs(float64(count) - float64(n)*p)
+	if bound := 4 * math.Sqrt(float64(n)*p*(1-p)); off > bound {
+		tab.Errorf("%s: %d of %d, want a share of %v", what, count, n, p)
+	}
+}
+
+type server struct {
+	url, port string
+	cmd       *exec.Cmd
+}
+
+// startServer runs the program until the test ends, at a free port unless env
+// has another.
+func startServer(t *testing.T, program string, env ...string) *server {
+	t.Helper()
+	s := &server{cmd: exec.Command(program)}
+	s.cmd.Env = append([]string{"PORT=0"}, env...)
+	stderr, err := s.cmd.StderrPipe()
+	must(t, err)
+	must(t, s.cmd.Start())
+	t.Cleanup(s.kill)
+	line, err := bufio.NewReader(stderr).ReadString('\n')
+	address := regexp.MustCompile(`url=(http://localhost:(\d+))`).FindStringSubmatch(line)
+	if address == nil {
+		t.Fatalf("%s: %q, %v", program, line, err)
+	}
+	s.url, s.port = address[1], address[2]
+	return s
+}
+
+func (s *server) kill() {
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+}
