@@ -68,13 +68,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return fmt.Errorf("PORT: %w", err)
 	}
-	server := newServer(newHandler(cfg, logger), logger)
-	// an answer may wait for LATENCY and for the quote provider
-	server.WriteTimeout = cfg.Revision.Fault.Latency + 30*time.Second
-
 	port := listener.Addr().(*net.TCPAddr).Port
 	logger.Info("serving", "url", fmt.Sprintf("http://localhost:%d", port), "revision", cfg.Serving(), "prices", cfg.Quotes.Origin())
-	return serve(ctx, server, listener, logger)
+	return serve(ctx, newServer(newHandler(cfg, logger), logger), listener, logger)
 }
 
 func help(args []string, stdout io.Writer) error {

@@ -253,8 +253,15 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// build is the Dockerfile's way to build.
-var build = []string{"build", "-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w"}
+// build builds a program the Dockerfile's way.
+func build(source, path string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w", "-o", path, source)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
 
 // binary builds the program once.
 func binary(t testing.TB) string {
@@ -268,11 +275,7 @@ func binary(t testing.TB) string {
 
 var built = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(binaries, "rest-api-go")
-	out, err := exec.Command("go", append(build, "-o", path, ".")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
+	return path, build(".", path)
 })
 
 // process is the program, serving.

@@ -19,11 +19,11 @@ const (
 // prefers: the highest q, then what it names more exactly, then what it names
 // first. The first offer is for clients that leave it open or accept none.
 func preferred(header http.Header, offers ...string) string {
-	accept := strings.Join(header.Values("Accept"), ",")
-	if accept == "" || accept == "*/*" {
+	accept := header["Accept"]
+	if len(accept) == 0 || accept[0] == "*/*" && len(accept) == 1 {
 		return offers[0]
 	}
-	ranges := strings.Split(accept, ",")
+	ranges := strings.Split(strings.Join(accept, ","), ",")
 	return slices.MaxFunc(offers, func(a, b string) int {
 		return matchOf(a, ranges).compare(matchOf(b, ranges))
 	})

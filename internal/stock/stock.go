@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -18,8 +17,6 @@ import (
 // Stable is the first path segment that every revision answers, whatever its
 // RESOURCE: a client's path that survives a rollout.
 const Stable = "stock"
-
-const plainText = "text/plain; charset=utf-8"
 
 // Revision says which revision answers, and how badly.
 type Revision struct {
@@ -51,7 +48,7 @@ type service struct {
 	quotes quote.Source
 	mux    *http.ServeMux
 	// the index's bodies and the headers of every answer, made once
-	indexText, indexJSON body
+	indexText, indexJSON []byte
 	revisionHeader       []string
 }
 
@@ -65,8 +62,9 @@ func New(rev Revision, quotes quote.Source) http.Handler {
 		mux:            http.NewServeMux(),
 		revisionHeader: []string{rev.Name},
 	}
-	s.indexText = newBody("Welcome to the " + rev.Resource + " app! \n")
-	s.indexJSON = newBody(encode(answer{Resource: rev.Resource, Revision: rev.Name, Message: "Welcome to the " + rev.Resource + " app!"}))
+	message := "Welcome to the " + rev.Resource + " app!"
+	s.indexText = []byte(message + " \n") // the article's space
+	s.indexJSON = encode(answer{Resource: rev.Resource, Revision: rev.Name, Message: message})
 
 	// the mux would read spaces and braces in RESOURCE as its own syntax, so
 	// the first segment is matched by value
@@ -78,9 +76,12 @@ func New(rev Revision, quotes quote.Source) http.Handler {
 	return s
 }
 
+// headers that answers share, as net/http keeps them
 var (
 	noSniff    = []string{"nosniff"}
 	varyAccept = []string{"Accept"}
+	asText     = []string{"text/plain; charset=utf-8"}
+	asJSON     = []string{jsonType}
 )
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -110,9 +111,9 @@ func (s *service) index(w http.ResponseWriter, r *http.Request) {
 	case htmlType:
 		page.Serve(w)
 	case jsonType:
-		s.indexJSON.write(w, http.StatusOK, jsonType)
+		write(w, http.StatusOK, asJSON, s.indexJSON)
 	default:
-		s.indexText.write(w, http.StatusOK, plainText)
+		write(w, http.StatusOK, asText, s.indexText)
 	}
 }
 
@@ -187,33 +188,22 @@ func (s *service) fail(w http.ResponseWriter, r *http.Request, status int, messa
 func (s *service) reply(w http.ResponseWriter, r *http.Request, status int, text string, a answer) {
 	if preferred(r.Header, textType, jsonType) == jsonType {
 		a.Resource, a.Revision = s.Resource, s.Name
-		newBody(encode(a)).write(w, status, jsonType)
+		write(w, status, asJSON, encode(a))
 		return
 	}
-	newBody(text).write(w, status, plainText)
+	write(w, status, asText, []byte(text))
 }
 
-func encode(a answer) string {
+func write(w http.ResponseWriter, status int, contentType []string, body []byte) {
+	w.Header()["Content-Type"] = contentType
+	w.WriteHeader(status)
+	w.Write(body) // an error here is a client that has left
+}
+
+func encode(a answer) []byte {
 	b, err := json.Marshal(a)
 	if err != nil {
 		panic(err) // strings, and a price that quote has checked
 	}
-	return string(b) + "\n"
-}
-
-type body struct {
-	bytes  []byte
-	length []string
-}
-
-func newBody(text string) body {
-	return body{[]byte(text), []string{strconv.Itoa(len(text))}}
-}
-
-func (b body) write(w http.ResponseWriter, status int, contentType string) {
-	header := w.Header()
-	header.Set("Content-Type", contentType)
-	header["Content-Length"] = b.length
-	w.WriteHeader(status)
-	w.Write(b.bytes) // an error here is a client that has left
+	return append(b, '\n')
 }
