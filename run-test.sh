@@ -52,7 +52,7 @@ check_tools() {
 # ask_service waits until the Service's controllers are done with the last
 # kubectl apply, and sets url and targets (revision,tag,percent,url each).
 ask_service() {
-  local template generation observed ready wanted actual condition previous='' since
+  local template generation observed ready wanted actual condition previous='' since=$SECONDS
   local service="Service $SVC_NAME in namespace $NAMESPACE" deadline=$((SECONDS + WAIT))
   # shellcheck disable=SC2016 # the template's $latest, not the shell's
   template='

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -827,8 +828,8 @@ func TestScriptCallsKubectlTwice(t *testing.T) {
 }
 
 func TestScriptShowsProgressOnTerminal(t *testing.T) {
-	if _, err := exec.LookPath("script"); err != nil {
-		t.Skip("no script(1) to make a terminal with")
+	if _, err := exec.LookPath("script"); err != nil || runtime.GOOS != "linux" {
+		t.Skip("no script(1) of util-linux to make a terminal with")
 	}
 	gateway := answers{from("v1")}.gateway(t, "localhost")
 	defer gateway.Close()
