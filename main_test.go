@@ -136,6 +136,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
+var unlogged = slog.New(slog.DiscardHandler)
+
 func TestDrainHasLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inFlight := make(chan struct{})
@@ -146,9 +148,7 @@ func TestDrainHasLimit(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		listener := newPipeListener()
 		ended := make(chan error)
-		go func() {
-			ended <- serve(ctx, newServer(handler, slog.New(slog.DiscardHandler)), listener, slog.New(slog.DiscardHandler))
-		}()
+		go func() { ended <- serve(ctx, newServer(handler, unlogged), listener, unlogged) }()
 		client := listener.dial()
 		defer client.Close()
 		fmt.Fprint(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -177,7 +177,7 @@ func TestSlowHeadersAreCutOff(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := newServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+				server := newServer(http.NotFoundHandler(), unlogged)
 				listener := newPipeListener()
 				go server.Serve(listener)
 				defer server.Close()

@@ -143,11 +143,15 @@ pick_host() {
 ask_gateway() {
   local template kind addresses node_port service="Service $INGRESSGATEWAY in namespace $INGRESS_NAMESPACE"
   local found='' balancer='' port='' node=''
-  template='{{range .items}}{{if eq .kind "Node"}}node'
-  template+='|{{range .status.addresses}}{{if eq .type "InternalIP"}}{{.address}} {{end}}{{end}}|{{"\n"}}'
-  template+='{{else if eq .metadata.name "'$INGRESSGATEWAY'"}}gateway'
-  template+='|{{range .status.loadBalancer.ingress}}{{or .ip .hostname}} {{end}}'
-  template+='|{{range .spec.ports}}{{if eq .port 80}}{{or .nodePort ""}}{{end}}{{end}}{{"\n"}}{{end}}{{end}}'
+  template='
+    {{- range .items}}
+      {{- if eq .kind "Node"}}node|
+        {{- range .status.addresses}}{{if eq .type "InternalIP"}}{{.address}} {{end}}{{end}}|{{"\n"}}
+      {{- else if eq .metadata.name "'$INGRESSGATEWAY'"}}gateway|
+        {{- range .status.loadBalancer.ingress}}{{or .ip .hostname}} {{end}}|
+        {{- range .spec.ports}}{{if eq .port 80}}{{or .nodePort ""}}{{end}}{{end}}{{"\n"}}
+      {{- end}}
+    {{- end}}'
   # it fails for a user who may not list nodes, and still prints the Service
   kubectl get services,nodes --namespace "$INGRESS_NAMESPACE" --request-timeout=20s \
     --output "go-template=$template" >"$tmp/gateway" 2>"$tmp/errors" || true

@@ -1,6 +1,7 @@
 package quote
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -175,7 +176,7 @@ func retryAfter(header http.Header) string {
 // parse finds the price in body.
 func (u *Upstream) parse(body []byte) (json.Number, error) {
 	var doc any
-	dec := json.NewDecoder(strings.NewReader(string(body)))
+	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber() // the digits that came
 	err := dec.Decode(&doc)
 	if _, end := dec.Token(); err == nil && end != io.EOF {
