@@ -1,3 +1,3 @@
-module rest-api-go
+module github.com/knative-sample/rest-api-go
 
 go 1.25.0

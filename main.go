@@ -18,10 +18,10 @@ import (
 	"syscall"
 	"time"
 
-	"rest-api-go/internal/config"
-	"rest-api-go/internal/quote"
-	"rest-api-go/internal/rehearsal"
-	"rest-api-go/internal/stock"
+	"github.com/knative-sample/rest-api-go/internal/config"
+	"github.com/knative-sample/rest-api-go/internal/quote"
+	"github.com/knative-sample/rest-api-go/internal/rehearsal"
+	"github.com/knative-sample/rest-api-go/internal/stock"
 )
 
 const (

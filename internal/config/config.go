@@ -12,10 +12,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"rest-api-go/internal/fault"
-	"rest-api-go/internal/quote"
-	"rest-api-go/internal/rehearsal"
-	"rest-api-go/internal/stock"
+	"github.com/knative-sample/rest-api-go/internal/fault"
+	"github.com/knative-sample/rest-api-go/internal/quote"
+	"github.com/knative-sample/rest-api-go/internal/rehearsal"
+	"github.com/knative-sample/rest-api-go/internal/stock"
 )
 
 // Config is the environment, checked.

@@ -29,7 +29,7 @@ func TestBrowser(t *testing.T) {
 	}
 	path := findChromium(t)
 	program := filepath.Join(t.TempDir(), "rest-api-go")
-	if out, err := exec.Command("go", "build", "-o", program, "rest-api-go").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", program, "github.com/knative-sample/rest-api-go").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	browser := startChromium(t, path)

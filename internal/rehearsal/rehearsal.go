@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"rest-api-go/internal/stock"
+	"github.com/knative-sample/rest-api-go/internal/stock"
 )
 
 // Target is one revision's part of the traffic.

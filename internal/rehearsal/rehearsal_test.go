@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"rest-api-go/internal/quote"
-	"rest-api-go/internal/stock"
+	"github.com/knative-sample/rest-api-go/internal/quote"
+	"github.com/knative-sample/rest-api-go/internal/stock"
 )
 
 func TestParseSplit(t *testing.T) {

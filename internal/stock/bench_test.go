@@ -6,7 +6,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"rest-api-go/internal/quote"
+	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
 func BenchmarkIndex(b *testing.B)      { benchmark(b, "/") }

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"unicode"
 
-	"rest-api-go/internal/fault"
-	"rest-api-go/internal/page"
-	"rest-api-go/internal/quote"
+	"github.com/knative-sample/rest-api-go/internal/fault"
+	"github.com/knative-sample/rest-api-go/internal/page"
+	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
 // Stable is the first path segment that every revision answers, whatever its

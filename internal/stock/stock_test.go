@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"rest-api-go/internal/fault"
-	"rest-api-go/internal/quote"
+	"github.com/knative-sample/rest-api-go/internal/fault"
+	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
 var v1 = Revision{Resource: "v1", Name: "stock-service-example-v1"}
