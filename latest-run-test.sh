@@ -1,8 +1,3 @@
 #!/usr/bin/env bash
-# Does what run-test.sh does, at the tag latest: it previews the latest
-# revision at its own URL, whatever its share of the traffic.
-set -euo pipefail
-
-TAG=latest
-# shellcheck source=run-test.sh
-. "$(dirname "$0")/run-test.sh"
+# Previews the latest revision at its own URL, whatever its share of the traffic.
+exec bash "$(dirname "$(readlink -f "$0")")/run-test.sh" --tag latest "$@"

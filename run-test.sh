@@ -1,59 +1,76 @@
 #!/usr/bin/env bash
 # Sends requests through the ingress gateway and shows which revisions answer.
-set -euo pipefail
+#
+# usage: run-test.sh [--tag TAG] [--path PATH] [N]
+#
+# Sends one request and prints the answer, or sends N, each on a connection of
+# its own, and shows each revision's share; at a tag its revision alone answers.
+# Exits with 0 if no request failed and the shares fit the Service's percents,
+# with 1 if not, and with 2 if it could not try. Where the Service is edited
+# meanwhile, the shares are not judged, and it exits with 1.
+#
+#   SVC_NAME, NAMESPACE                 the Knative Service (stock-service-example, default)
+#   INGRESSGATEWAY, INGRESS_NAMESPACE   the gateway's Service (istio-ingressgateway, istio-system)
+#   GATEWAY                             host[:port] of the gateway, instead of asking the cluster
+#   DOMAIN_NAME                         host of the route, likewise; with both, no cluster is asked
+#   RATE                                requests per second at most
+#   WAIT                                seconds for the Service to become Ready after an apply (60)
+set -eEuo pipefail
+trap 'die "\"$BASH_COMMAND\" failed"' ERR
 
-SVC_NAME=${SVC_NAME:-stock-service-example}
-NAMESPACE=${NAMESPACE:-default}
-INGRESSGATEWAY=${INGRESSGATEWAY:-istio-ingressgateway}
-INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
-GATEWAY=${GATEWAY:-}
-HOST=${HOST:-}
-TAG=${TAG:-}
-WAIT=${WAIT:-60}
-MARK='-- answer --' # begins curl's line about an answer
-PROGRESS=''
-if [[ -t 1 && -t 2 ]]; then PROGRESS=yes; fi
-
-usage() {
-  cat <<EOF
-usage: run-test.sh [N]          through the route: traffic is split by percent
-       latest-run-test.sh [N]   at the tag latest: the latest revision, whatever its percent
-
-Without N, sends one request and prints the answer. With N, sends N requests
-and shows each revision's share. Exits with 0 if the shares are what the
-Service's traffic says and no request failed, with 1 if not, and with 2 if it
-could not try.
-
-  SVC_NAME, NAMESPACE                 the Knative Service ($SVC_NAME, $NAMESPACE)
-  INGRESSGATEWAY, INGRESS_NAMESPACE   the gateway's Service ($INGRESSGATEWAY, $INGRESS_NAMESPACE)
-  GATEWAY                             host[:port] of the gateway, instead of asking the cluster
-  HOST                                Host header, instead of the Service's; with GATEWAY, no cluster is asked
-  TAG                                 send to this tag's revision only
-  WAIT                                seconds for the Service to become Ready after an apply ($WAIT)
-EOF
-}
+export SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default} RATE=${RATE:-} MARK="answer $RANDOM$RANDOM"
+INGRESSGATEWAY=${INGRESSGATEWAY:-istio-ingressgateway} INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
+GATEWAY=${GATEWAY:-} DOMAIN_NAME=${DOMAIN_NAME:-} WAIT=${WAIT:-60}
+tag='' path=/ requests='' url=http:// targets='' generation='' child='' tally='' stopped='' columns=''
 
 die() {
-  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  printf 'run-test.sh: %s\n' "$*" >&2
   exit 2
 }
 
-# check_tools needs curl 7.84 for %header{} in --write-out.
-check_tools() {
-  local major minor
-  command -v curl >/dev/null || die "curl is not installed"
+read_options() {
+  local major minor host='(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{1,5})?'
+  while (($# > 0)); do
+    case $1 in
+      -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit ;;
+      --tag) tag=${2:-?} && shift ;;
+      --path) path=${2:-?} && shift ;;
+      *) requests+=${requests:+ }${1:-?} ;;
+    esac
+    shift || true
+  done
+  GATEWAY=${GATEWAY#http://} GATEWAY=${GATEWAY%/}
+  must N "$requests" '[1-9][0-9]{0,4}' "a number of requests from 1 to 99999"
+  must --tag "$tag" '[a-z0-9-]+' "a tag of the Service's traffic"
+  must --path "$path" '/[^][{}]*' "a path, from its / on and without brackets and braces"
+  must RATE "$RATE" '[1-9][0-9]{0,2}' "a number of requests per second from 1 to 999"
+  must WAIT "$WAIT" '[0-9]{1,4}' "a number of seconds"
+  must GATEWAY "$GATEWAY" "$host" "the gateway's host[:port]"
+  must DOMAIN_NAME "$DOMAIN_NAME" "$host" "the route's host"
+  [[ -z $tag || -z $DOMAIN_NAME ]] || die "the tag $tag has a host of its own: unset DOMAIN_NAME, or set it to that and leave out --tag"
+  hash awk curl mkfifo mktemp 2>/dev/null || die "awk, curl, mkfifo and mktemp must be installed"
+  [[ -n $GATEWAY && -n $DOMAIN_NAME ]] || hash kubectl 2>/dev/null || die "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"
   IFS=' .' read -r _ major minor _ <<<"$(curl --version)"
-  ((major > 7 || major == 7 && minor >= 84)) || die "curl $major.$minor is too old: 7.84 or newer is needed"
-  if [[ -z $GATEWAY || -z $HOST ]]; then
-    command -v kubectl >/dev/null || die "kubectl is not installed; without it, set GATEWAY and HOST"
-  fi
+  ((major > 7 || major == 7 && minor >= 84)) || die "curl $major.$minor is too old: 7.84 is the first with %header{} and --rate"
 }
 
-# ask_service waits until the Service's controllers are done with the last
-# kubectl apply, and sets url and targets (revision,tag,percent,url each).
+# must checks the value of an option or a variable, which may be empty.
+must() {
+  [[ $2 =~ ^($3)?$ ]] || die "$1 is $4, not \"$2\": -h explains"
+}
+
+# ask WHAT ARGS... calls kubectl, whose answer goes to $tmp/answer.
+ask() {
+  kubectl "${@:2}" --request-timeout=20s >"$tmp/answer" 2>"$tmp/errors" &
+  child=$!
+  wait "$child" || die "kubectl cannot get $1: $(grep -v ^Warning "$tmp/errors" | tail -n 1)"
+}
+
+# ask_service waits until the Service is done with the last kubectl apply, and
+# sets url, targets (revision,tag,percent each) and generation.
 ask_service() {
-  local template generation observed ready wanted actual condition previous='' since=$SECONDS
-  local service="Service $SVC_NAME in namespace $NAMESPACE" deadline=$((SECONDS + WAIT))
+  local service="Service $SVC_NAME in namespace $NAMESPACE" failing=$SECONDS start=$SECONDS
+  local template observed wanted at_tag ready condition
   # shellcheck disable=SC2016 # the template's $latest, not the shell's
   template='
     {{- $latest := ""}}
@@ -61,294 +78,222 @@ ask_service() {
     {{- with .spec.template.metadata}}{{with .name}}{{$latest = .}}{{end}}{{end}}
     {{- .metadata.generation}}|
     {{- range .spec.traffic}}{{or .revisionName $latest}},{{or .tag ""}},{{or .percent 0}} {{end}}|
-    {{- with .status}}
-      {{- .observedGeneration}}|
+    {{- with .status}}{{.observedGeneration}}|{{or .url ""}}|
       {{- range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}} {{end}}|
-      {{- range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}},{{or .url ""}} {{end}}|
-      {{- or .url ""}}|
-      {{- range .conditions}}{{if eq .type "Ready"}}{{.status}}|{{or .reason ""}}: {{printf "%q" (or .message "")}}{{end}}{{end}}
-    {{- end}}
-  {{- "\n"}}'
+      {{- range .traffic}}{{if eq (or .tag "") "TAG"}}{{or .url ""}} {{.revisionName}},{{.tag}},100{{end}}{{end}}|
+      {{- range .conditions}}{{if eq .type "Ready"}}{{.status}}|{{or .reason ""}}: {{or .message ""}}{{end}}{{end}}
+    {{- end}}'
   while true; do
-    kubectl get ksvc "$SVC_NAME" --namespace "$NAMESPACE" --request-timeout=20s \
-      --output "go-template=$template" >"$tmp/service" 2>"$tmp/errors" || explain_no_service "$service"
-    IFS='|' read -r generation wanted observed actual targets url ready condition <"$tmp/service"
-    if [[ $generation != "$observed" ]]; then ready=Unknown; fi
-    if [[ $ready == True && $actual == "$wanted" ]]; then return; fi
-
-    # a failure or a traffic from before the last apply can linger for a
-    # moment, even with the observed generation: it counts after 2 s
-    if [[ $ready$actual != "$previous" ]]; then
-      previous=$ready$actual
-      since=$SECONDS
+    ask "$service" get ksvc "$SVC_NAME" --namespace "$NAMESPACE" --output "go-template=${template/TAG/${tag:-?}}"
+    IFS='|' read -r -d '' generation wanted observed url targets at_tag ready condition <"$tmp/answer" || true
+    if [[ $ready == True && $generation == "$observed" && $targets == "$wanted" ]]; then break; fi
+    # for some seconds a failure can be that of the apply before
+    if [[ $ready != False || $generation != "$observed" ]]; then failing=$SECONDS; fi
+    if ((SECONDS - failing >= 10 || SECONDS - start >= WAIT)); then
+      kubectl get revisions,pods --namespace "$NAMESPACE" --selector "serving.knative.dev/service=$SVC_NAME" >&2 || true
+      die "$service is not Ready with its spec's traffic after $((SECONDS - start)) s: $condition"
     fi
-    if ((SECONDS - since >= 2)); then
-      case $ready in
-        True) return ;;
-        False) die "$service is not Ready: $(told "$condition")" ;;
-      esac
-    fi
-    ((SECONDS < deadline)) || die "$service did not become Ready within $WAIT s: $(told "$condition")"
     sleep 0.3
   done
-}
-
-explain_no_service() {
-  case $(cat "$tmp/errors") in
-    *'(NotFound)'*) die "there is no $1: kubectl apply -f revision-v1.yaml, or set SVC_NAME and NAMESPACE" ;;
-    *'have a resource type "ksvc"'*) die "the cluster has no Knative Serving: see https://knative.dev/docs/install" ;;
-    *) die "kubectl cannot ask the cluster: $(kubectl_error)" ;;
-  esac
-}
-
-# told prints a condition, "reason: message", whose message the template wrote
-# as a Go string to keep it on one line.
-told() {
-  local condition=$1 quote='"'
-  condition=${condition/: $quote/: }
-  condition=${condition%"$quote"}
-  condition=${condition//\\$quote/$quote}
-  case $condition in
-    RevisionMissing*) condition+=" Apply the files in order: a skipped one's revision is missing." ;;
-  esac
-  echo "$condition"
-}
-
-# kubectl_error prints the last of kubectl's errors; it repeats some before.
-kubectl_error() {
-  tail -n 1 "$tmp/errors" | sed 's/^error: //'
-}
-
-# pick_host sets HOST from the route's URL, or the tag's, and for a tag leaves
-# only its revision in targets.
-pick_host() {
-  local target revision tag tag_url tags=''
-  if [[ -n $TAG ]]; then
-    url=''
-    for target in $targets; do
-      IFS=, read -r revision tag _ tag_url <<<"$target"
-      tags+=${tag:+ $tag}
-      if [[ $tag == "$TAG" ]]; then
-        url=$tag_url
-        targets="$revision,$tag,100,$tag_url"
-      fi
-    done
-    [[ -n $url ]] || die "Service $SVC_NAME has no tag $TAG in its traffic (it has:${tags:- none}): kubectl apply -f revision-v2.yaml"
-  fi
-  HOST=${HOST:-${url#*://}}
+  if [[ -z $tag ]]; then return; fi
+  [[ $at_tag == http* ]] || die "$service has no tag $tag; its traffic, by revision,tag,percent: $targets"
+  read -r url targets <<<"$at_tag"
 }
 
 # ask_gateway sets GATEWAY from the gateway's Service: its load balancer's
 # address, or else a node's with the nodePort.
 ask_gateway() {
-  local template kind addresses node_port service="Service $INGRESSGATEWAY in namespace $INGRESS_NAMESPACE"
-  local found='' balancer='' port='' node=''
-  template='
-    {{- range .items}}
-      {{- if eq .kind "Node"}}node|
-        {{- range .status.addresses}}{{if eq .type "InternalIP"}}{{.address}} {{end}}{{end}}|{{"\n"}}
-      {{- else if eq .metadata.name "'$INGRESSGATEWAY'"}}gateway|
-        {{- range .status.loadBalancer.ingress}}{{or .ip .hostname}} {{end}}|
-        {{- range .spec.ports}}{{if eq .port 80}}{{or .nodePort ""}}{{end}}{{end}}{{"\n"}}
-      {{- end}}
-    {{- end}}'
-  # it fails for a user who may not list nodes, and still prints the Service
-  kubectl get services,nodes --namespace "$INGRESS_NAMESPACE" --request-timeout=20s \
-    --output "go-template=$template" >"$tmp/gateway" 2>"$tmp/errors" || true
-  while IFS='|' read -r kind addresses node_port; do
-    case $kind in
-      gateway) found=yes balancer=${addresses%% *} port=$node_port ;;
-      node) node=${node:-${addresses%% *}} ;;
-    esac
-  done <"$tmp/gateway"
-
-  if [[ -n $balancer ]]; then
-    GATEWAY=$(in_url "$balancer")
-  elif [[ -n $node && -n $port ]]; then
-    GATEWAY=$(in_url "$node"):$port
-  elif [[ -n $found ]]; then
-    die "$service has no address to reach it from here: run \"minikube tunnel\", or" \
-      "\"kubectl port-forward --namespace $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8080:80\" and set GATEWAY=localhost:8080"
-  elif [[ -s $tmp/errors ]]; then
-    die "kubectl cannot ask for $service: $(kubectl_error)"
-  else
-    die "there is no $service: set INGRESSGATEWAY and INGRESS_NAMESPACE to the gateway's (Kourier's: kourier, kourier-system)"
+  local address node_port port=80 service="Service $INGRESSGATEWAY in namespace $INGRESS_NAMESPACE"
+  if [[ $url == https:* ]]; then port=443; fi
+  ask "the gateway's $service" get service "$INGRESSGATEWAY" --namespace "$INGRESS_NAMESPACE" --output "go-template=
+    {{- range .status.loadBalancer.ingress}}{{or .ip .hostname}} {{end}}|
+    {{- range .spec.ports}}{{if eq .port $port}}{{or .nodePort \"\"}}{{end}}{{end}}"
+  IFS='|' read -r address node_port <"$tmp/answer" || true
+  if [[ -z $address && -n $node_port ]]; then
+    ask "a node's address" get nodes --output 'go-template={{range .items}}{{range .status.addresses}}{{if eq .type "InternalIP"}}{{.address}} {{end}}{{end}}{{end}}'
+    address=$(cat "$tmp/answer") port=$node_port
   fi
+  [[ -n $address ]] || die "$service has no address to reach it from here: run \"minikube tunnel\", or" \
+    "\"kubectl port-forward --namespace $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:$port\" and set GATEWAY=localhost:8081"
+  address=${address%% *}
+  if [[ $address == *:* ]]; then address="[$address]"; fi
+  GATEWAY=$address:$port
 }
 
-# in_url puts an IPv6 address into brackets.
-in_url() {
-  case $1 in
-    *:*) echo "[$1]" ;;
-    *) echo "$1" ;;
-  esac
-}
-
-# send makes $1 requests with one curl, and prints each answer's body and then
-# a line: MARK|status|revision|what went wrong.
+# send prints each answer's body, and after it a line that begins with $MARK.
 send() {
-  local i
-  for ((i = 0; i < $1; i++)); do
-    echo "url = http://$GATEWAY/"
-  done | curl --disable --config - --silent --no-buffer --header "Host: $HOST" \
-    --connect-timeout 3 --max-time 10 \
-    --write-out "\n$MARK|%{http_code}|%header{x-revision}|%{errormsg}\n" || true # what failed is in the lines
+  # a URL's fragment is not sent: it counts the requests
+  exec curl --disable "$url$path#[1-${requests:-1}]" --silent --no-buffer --noproxy '*' --connect-to "::$GATEWAY" \
+    --http1.1 --header 'Connection: close' --connect-timeout 3 --max-time 9 ${RATE:+--rate "$RATE/s"} \
+    --write-out "%{stderr}\n$MARK|%{exitcode}|%{http_code}|%{time_total}|%header{x-revision}|%header{x-pod}|%header{x-rehearsal}|%{errormsg}\n" 2>&1
 }
 
-# watch_answers passes answers on, counts them up to $1 on a terminal, and
-# ends when nothing answers any more.
-watch_answers() {
-  local line answers=0 silent=0
-  while IFS= read -r line; do
-    printf '%s\n' "$line"
-    case $line in
-      "$MARK|000|"*) silent=$((silent + 1)) ;;
-      "$MARK|"*) silent=0 ;;
-      *) continue ;;
-    esac
-    answers=$((answers + 1))
-    if [[ -n $PROGRESS ]]; then printf '\r%d of %d' "$answers" "$1" >&2; fi
-    if ((silent == 5)); then break; fi
-  done
-  if [[ -n $PROGRESS ]]; then printf '\r\033[K' >&2; fi
-}
-
-# tally counts answers by revision, prints the shares of $1 requests, and fails
-# with a reason on standard error if they are not what the traffic says.
+# tally prints the table, which grows on a terminal, and says what is wrong and
+# fails, or says what these answers have shown.
 tally() {
-  PROGRAM=${0##*/} MARK=$MARK TAG=$TAG TARGETS=$targets REQUESTS=$1 awk '
+  trap '' INT # Ctrl-C reaches it too
+  LC_ALL=C exec awk -F '|' -v N="$requests" -v targets="$targets" -v generation="$generation" -v columns="$columns" '
     BEGIN {
-      FS = "|"
-      known = split(ENVIRON["TARGETS"], list, " ")
+      name_width = length("REVISION"); tag_width = length("TAG")
+      known = split(targets, list, " ")
       for (i = 1; i <= known; i++) {
         split(list[i], target, ",")
-        add_row(target[1])
-        weight[target[1]] += target[3]
-        if (target[2] != "") tags[target[1]] = tags[target[1]] (tags[target[1]] == "" ? "" : ",") target[2]
+        name = add_row(target[1])
+        weight[name] += target[3]
+        tags[name] = tags[name] (tags[name] != "" && target[2] != "" ? "," : "") target[2]
+        if (length(tags[name]) > tag_width) tag_width = length(tags[name])
       }
     }
-    index($0, ENVIRON["MARK"] "|") == 1 {
-      sent++
-      if ($2 == 200) {
-        answered++
-        count[name = $3 != "" ? $3 : named_by(body)]++
-        if (!known) add_row(name)
-        else if (!(name in row)) { unexpected[name]; strangers++ }
-      } else {
-        failures++
-        failed[failure = $2 == "000" ? "no answer (" $4 ")" : $2 " from " ($3 != "" ? $3 : "the gateway")]++
-      }
+    $1 != ENVIRON["MARK"] { body = body $0 "\n"; next }
+    {
+      sub(/\n$/, "", body) # the line break before the mark
+      if (!N) printf "%s", body
+      name = $5 == "" && $3 ~ /^2/ ? named_by(body) : $5
       body = ""
-      next
+      sent++
+      if (name != "") { answers[add_row(name)]++; answered++ }
+      if (name != "" && $6 != "" && !seen[name, $6]++) any_pods = ++pods[name]
+      silent = $3 == "000" ? silent + 1 : 0
+      waited = $2 ? waited + $4 : 0
+      if ($2 || $3 !~ /^2/) failed[name] += failures = 1
+      else whole++
+      what = problem(name, $8)
+      if (what && !noted[what]++) notes[++kinds] = what
+      undrawn += ENVIRON["RATE"] && $4 < 1 / ENVIRON["RATE"] ? 1 / ENVIRON["RATE"] : $4 # seconds, at least
+      if (columns && undrawn >= 0.1) show()
+      if (gave_up = silent == 5 || waited > 15) exit
     }
-    body == "" { body = $0 }
     END {
-      print_table()
-      print ""
-      fflush()
-      for (what in failed) printf "failed: %d x %s\n", failed[what], what | "sort"
-      for (name in unexpected) printf "unexpected: %d x %s\n", count[name], name | "sort"
-      close("sort")
-      judge()
+      if (N) show()
+      if (gave_up) complain("gave up after " sent " requests: " (whole ? "the gateway no longer answers" : "set GATEWAY to an address that reaches the gateway from here"))
+      else if (sent < N) complain("interrupted after " sent + 0 " of " N " requests")
+      for (i = 1; i <= kinds; i++) complain(noted[notes[i]] " of " sent " " notes[i])
+      if (known && !gave_up && sent >= N) judge()
       if (bad) exit 1
-      print "ok: no request failed" (known ? ", and each share is within chance of its percent" : "; no cluster was asked which shares to expect")
+      if (!N) exit
+      print "\nok: no request failed" (known ? ", and each share fits its percent" : "; no cluster was asked for the percents")
+      print N " answers" cannot_tell (cannot_tell ? ", and" : "") " can miss failures of fewer than 1 request in " (N < 10 ? 2 : int(N / 4.6))
     }
 
-    # add_row keeps the order that names come in, or without a cluster sorts them
+    # add_row keeps the order of the traffic; without a cluster it sorts by name
     function add_row(name,  i) {
-      if (name in row) return
-      row[name]
+      if (name in row) return name
       for (i = rows++; i > 0 && !known && order[i] > name; i--) order[i + 1] = order[i]
-      order[i + 1] = name
+      row[order[i + 1] = name]
+      if (length(name) > name_width) name_width = length(name)
+      return name
     }
 
-    # named_by finds the revision of an answer without X-Revision: its name ends
-    # in the label that the text has
-    function named_by(text,  label, name) {
-      label = text
-      if (sub(/^Welcome to the /, "", label) && sub(/ app! *$/, "", label)) {
-        for (name in row) if (substr(name, length(name) - length(label)) == "-" label) return name
-        return label
-      }
-      return "text \"" substr(text, 1, 60) "\""
-    }
-
-    function print_table(  i, name, share, bar) {
-      name_width = length("REVISION")
-      tag_width = length("TAG")
+    # named_by finds the revision whose label is a word of the text; without a
+    # cluster the text itself is the name
+    function named_by(text,  i, label, found) {
+      sub(/\n.*/, "", text)
+      if (!known) return "\"" substr(text, 1, 40) "\""
+      gsub(/[^0-9A-Za-z-]+/, " ", text)
       for (i = 1; i <= rows; i++) {
-        if (length(order[i]) > name_width) name_width = length(order[i])
-        if (length(tags[order[i]]) > tag_width) tag_width = length(tags[order[i]])
+        label = substr(order[i], length(ENVIRON["SVC_NAME"]) + 2)
+        if (label != "" && index(" " text " ", " " label " ")) found = found order[i]
       }
-      print_row("REVISION", "TAG", "EXPECTED", "OBSERVED", "COUNT", "")
+      return found in row ? found : ""
+    }
+
+    # problem tells one cause in one way, without its times and sizes
+    function problem(name, text) {
+      sub(/ after [0-9]+ m[a-z]*/, "", text)
+      sub(/ with [0-9]+ .*/, "", text)
+      if ($2 == 60) text = text "; CURL_CA_BUNDLE names a file of certificates to trust"
+      if (known && $7 != "") return "answers came from a rehearsal (SPLIT), not from the cluster: set GATEWAY to its gateway"
+      if ($3 == "000") return "requests failed: no answer (" text ")"
+      name = name == "" ? ", which names no revision" : " from " name
+      if ($2) return "requests failed: an answer cut short (" text ")" name
+      if ($3 !~ /^2/) return "requests failed: status " $3 name
+      if (name ~ /^,/) return "answers name no revision, neither by X-Revision nor by their text"
+    }
+
+    # show draws the table over the one before, each row on one line
+    function show(  i, name, line, share, room) {
+      printf "%s", up
+      for (i = 0; i <= rows; i++) {
+        name = order[i]
+        share = answered ? 100 * answers[name] / answered : 0
+        line = sprintf("%-" name_width "s", i ? name : "REVISION")
+        if (known) line = line sprintf("  %-" tag_width "s  %8s", i ? tags[name] : "TAG", i ? weight[name] + 0 "%" : "EXPECTED")
+        line = line sprintf("  %8s  %5s", i ? sprintf("%.1f%%", share) : "OBSERVED", i ? answers[name] + 0 : "COUNT")
+        if (failures) line = line sprintf("  %6s", i ? failed[name] + 0 : "FAILED")
+        if (any_pods) line = line sprintf("  %4s", i ? pods[name] + 0 : "PODS")
+        room = (columns ? columns : 80) - length(line) - 2
+        if (i && room >= 10) line = line "  " substr("##############################", 1, int(share * (room < 30 ? room : 30) / 100 + 0.5))
+        sub(/ +$/, "", line)
+        print columns ? substr(line, 1, columns) "\033[K" : line
+      }
+      fflush()
+      if (columns) up = "\033[" rows + 1 "A\r"
+      undrawn = 0
+    }
+
+    # judge fails an honest split once in 10,000 runs, whatever its rows: each
+    # has two tails of the binomial distribution
+    function judge(  i, name, p, tails, told) {
+      "kubectl get ksvc \"$SVC_NAME\" --namespace \"$NAMESPACE\" --output \"go-template={{.metadata.generation}}\" 2>/dev/null" | getline now
+      if (now != generation) { complain("the Service was edited meanwhile, so the shares are not judged"); return }
+      for (i = 1; i <= rows; i++) tails += 2 * (weight[order[i]] % 100 > 0)
       for (i = 1; i <= rows; i++) {
         name = order[i]
-        share = answered ? 100 * count[name] / answered : 0
-        bar = sprintf("%" int(share * 0.3 + 0.5) "s", "")
-        gsub(/ /, "#", bar)
-        print_row(name, tags[name], known ? weight[name] "%" : "-", sprintf("%.1f%%", share), count[name] + 0, bar)
+        p = weight[name] / 100
+        if (p == 0 && answers[name]) complain(name " got " answers[name] " of " answered " answers, and its percent is 0")
+        if (p == 0 || p == 1 || !answered) continue
+        range(p, answered, 0.0001 / tails)
+        if (answers[name] < lo || answers[name] > hi) complain(sprintf("%s got %d of %d answers, and chance explains %d to %d for %d%%", name, answers[name], answered, lo, hi, 100 * p))
+        if (!told[p]++) cannot_tell = cannot_tell sprintf("%s%d%% from %.1f%% to %.1f%%", cannot_tell ? ", " : " cannot tell ", 100 * p, 100 * lo / answered, 100 * hi / answered)
       }
     }
 
-    function print_row(name, tag, expected, observed, n, bar,  line) {
-      line = sprintf("%-" name_width "s  %-" tag_width "s  %8s  %8s  %6s  %s", name, tag, expected, observed, n, bar)
-      sub(/ +$/, "", line)
-      print line
+    # range sets lo and hi, beyond which a tail is at most chance; each term
+    # follows from its neighbour
+    function range(p, n, chance,  w, sum, tail) {
+      lo = hi = int((n + 1) * p)
+      for (sum = w[lo] = 1; lo > 0 && w[lo] > 1e-20; lo--) sum += w[lo - 1] = w[lo] * lo / (n - lo + 1) * (1 - p) / p
+      for (; hi < n && w[hi] > 1e-20; hi++) sum += w[hi + 1] = w[hi] * (n - hi) / (hi + 1) * p / (1 - p)
+      for (tail = w[lo]; tail <= chance * sum; tail += w[lo]) lo++
+      for (tail = w[hi]; tail <= chance * sum; tail += w[hi]) hi--
     }
-
-    function judge(  i, p, off, bound) {
-      if (sent < ENVIRON["REQUESTS"]) complain("gave up after " sent + 0 " of " ENVIRON["REQUESTS"] " requests: set GATEWAY to an address that reaches the gateway from here")
-      if (failures) complain(failures " of " sent " requests failed, the last with " failure)
-      if (strangers) complain(strangers " of " sent " answers came from no revision of this traffic")
-      if (!known && ENVIRON["TAG"] != "" && rows > 1) complain(rows " revisions answered, and at a tag there is one")
-      for (i = 1; known && answered && i <= rows; i++) {
-        p = weight[order[i]] / 100
-        off = 100 * (count[order[i]] / answered - p)
-        bound = 100 * 4 * sqrt(p * (1 - p) / answered)
-        if (off < -bound - 1e-9 || off > bound + 1e-9)
-          complain(sprintf("%s got %.1f%%, and chance explains only %.1f%% to %.1f%%", order[i], 100 * p + off, at_least(100 * p - bound), at_most(100 * p + bound)))
-      }
-    }
-    function at_least(x) { return x < 0 ? 0 : x }
-    function at_most(x) { return x > 100 ? 100 : x }
 
     function complain(what) {
-      print ENVIRON["PROGRAM"] ": " what | "cat >&2"
+      print "run-test.sh: " what | "cat >&2"
       bad = 1
     }
   '
 }
 
-main() {
-  local answer newline=$'\n'
-  if [[ ${1:-} == -h || ${1:-} == --help ]]; then
-    usage
-    return
-  fi
-  if (($# > 1)); then die "too many arguments: -h explains"; fi
-  if (($# == 1)) && [[ ! $1 =~ ^[1-9][0-9]{0,4}$ ]]; then
-    die "N is a number of requests from 1 to 99999, not \"$1\""
-  fi
-  check_tools
+# stop ends what runs; the tally still shows what was answered.
+# shellcheck disable=SC2317 # traps call it
+stop() {
+  if [[ -n $child ]]; then kill "$child" 2>/dev/null || true; fi
+  if [[ -z $tally ]]; then exit "$1"; fi
+  stopped=$1
+}
 
-  tmp=$(mktemp -d)
+main() {
+  local status=0
+  read_options "$@"
+  tmp=$(mktemp -d) || die "cannot make a folder in ${TMPDIR:-/tmp}: set TMPDIR to another"
   trap 'rm -rf "$tmp"' EXIT
-  targets=''
-  if [[ -z $GATEWAY || -z $HOST ]]; then
-    ask_service
-    pick_host
-  fi
+  trap 'stop 129' HUP && trap 'stop 130' INT && trap 'stop 143' TERM
+  if [[ -z $GATEWAY || -z $DOMAIN_NAME ]]; then ask_service; fi
+  if [[ -n $DOMAIN_NAME ]]; then url=${url%%://*}://$DOMAIN_NAME; fi
   if [[ -z $GATEWAY ]]; then ask_gateway; fi
 
-  if (($# == 0)); then
-    answer=$(send 1)
-    printf '%s' "${answer%"$newline$MARK"*}"
-    tally 1 <<<"$answer" >/dev/null
-    return
-  fi
-  echo "$1 requests to $HOST through $GATEWAY"
-  echo
-  send "$1" | watch_answers "$1" | tally "$1"
+  if [[ -n $requests ]]; then printf '%s requests to %s through %s\n\n' "$requests" "$url$path" "$GATEWAY"; fi
+  if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r _ columns <<<"$(stty size </dev/tty 2>/dev/null)"; fi
+  mkfifo "$tmp/answers"
+  send >"$tmp/answers" &
+  child=$!
+  tally <"$tmp/answers" &
+  tally=$!
+  wait "$tally" || status=$?
+  if [[ -n $stopped ]]; then wait "$tally" || exit "$stopped"; fi
+  { kill "$child" && wait "$child"; } 2>/dev/null || true
+  exit "$status"
 }
 
 main "$@"

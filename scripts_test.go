@@ -1,678 +1,443 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"log"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
-	"text/template"
+	"time"
 )
 
-// The scripts run against a stand-in for the cluster's API server and one for
-// the ingress gateway. Where kubectl is installed, each case runs with it; and
-// everywhere with the stub that this test binary is under the name kubectl.
-
-func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "kubectl" {
-		os.Exit(stubKubectl(os.Args[1:]))
-	}
-	dir, err := os.MkdirTemp("", "rest-api-go")
-	if err != nil {
-		panic(err)
-	}
-	binaries = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// binaries is where tests build the program.
-var binaries string
-
-// object is a Kubernetes object, as JSON has it.
-type object = map[string]any
-
-// target is an entry of a Knative Service's status.traffic.
-type target struct {
-	revision, tag string
-	percent       int
-}
-
-// service is a state of the Knative Service stock-service-example.
-func service(generation, observed int, ready, reason, message string, traffic ...target) object {
-	entries, wanted, latest := []any{}, []any{}, ""
-	for _, t := range traffic {
-		entry := object{"revisionName": "stock-service-example-" + t.revision, "percent": t.percent}
-		if t.tag != "" {
-			entry["tag"] = t.tag
-			entry["url"] = "http://" + t.tag + "-stock-service-example.default.example.com"
-		}
-		entries = append(entries, entry)
-		want := maps.Clone(entry)
-		delete(want, "url")
-		if t.tag == "latest" {
-			delete(want, "revisionName")
-			want["latestRevision"] = true
-			latest = "stock-service-example-" + t.revision
-		}
-		wanted = append(wanted, want)
-	}
-	return object{
-		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
-		"metadata": object{"name": "stock-service-example", "namespace": "default", "generation": generation},
-		"spec":     object{"template": object{"metadata": object{"name": latest}}, "traffic": wanted},
-		"status": object{
-			"observedGeneration": observed,
-			"url":                "http://stock-service-example.default.example.com",
-			"conditions": []any{
-				object{"type": "ConfigurationsReady", "status": "True"},
-				object{"type": "Ready", "status": ready, "reason": reason, "message": message},
-			},
-			"traffic": entries,
-		},
-	}
-}
-
-func readyService(traffic ...target) object { return service(1, 1, "True", "", "", traffic...) }
-
-// lingering is a state in which Knative says that it is done, for some
-// milliseconds, and still has the traffic of before the last apply.
-func lingering(done object, before ...target) object {
-	status := maps.Clone(done["status"].(object))
-	status["traffic"] = readyService(before...)["status"].(object)["traffic"]
-	state := maps.Clone(done)
-	state["status"] = status
-	return state
-}
-
-var (
-	split5050 = []target{{"v1", "v1", 50}, {"v2", "v2", 50}, {"v3", "latest", 0}}
-	split433  = []target{{"v1", "v1", 40}, {"v2", "v2", 30}, {"v3", "v3", 30}, {"v3", "latest", 0}}
+const (
+	to       = " requests to http://" + routeHost + "/ through GATEWAY\n\n"
+	toLatest = " requests to http://latest-" + routeHost + "/ through GATEWAY\n\n"
+	toLocal  = " requests to http://localhost/ through GATEWAY\n\n"
 )
-
-// gatewayService is the ingress gateway's Service; addresses are those of its
-// load balancer, IPs or names.
-func gatewayService(nodePort int, addresses ...string) object {
-	ingress := []any{}
-	for _, a := range addresses {
-		key := "hostname"
-		if net.ParseIP(a) != nil {
-			key = "ip"
-		}
-		ingress = append(ingress, object{key: a})
-	}
-	port := object{"name": "http2", "port": 80}
-	if nodePort != 0 {
-		port["nodePort"] = nodePort
-	}
-	return object{
-		"apiVersion": "v1", "kind": "Service",
-		"metadata": object{"name": "istio-ingressgateway", "namespace": "istio-system"},
-		"spec":     object{"ports": []any{object{"name": "status-port", "port": 15021, "nodePort": 1}, port}},
-		"status":   object{"loadBalancer": object{"ingress": ingress}},
-	}
-}
-
-func node(address string) object {
-	return object{
-		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": "node1"},
-		"status": object{"addresses": []any{
-			object{"type": "Hostname", "address": "node1"},
-			object{"type": "InternalIP", "address": address},
-		}},
-	}
-}
-
-// cluster is what the stand-in API server knows.
-type cluster struct {
-	noKnative   bool
-	noNodesList bool     // the user may not list nodes
-	states      []object // of the Knative Service, one for each time it is asked for
-	services    []object // of the namespace istio-system
-	nodes       []object
-}
-
-func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch path := r.URL.Path; {
-	case path == "/api":
-		reply(w, 200, object{"kind": "APIVersions", "versions": []string{"v1"}})
-	case path == "/apis":
-		reply(w, 200, c.groups())
-	case path == "/api/v1":
-		reply(w, 200, resources("v1", object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"svc"}}, object{"name": "nodes", "kind": "Node", "namespaced": false}))
-	case path == "/apis/serving.knative.dev/v1" && !c.noKnative:
-		reply(w, 200, resources("serving.knative.dev/v1", object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"ksvc"}}))
-	case path == "/apis/serving.knative.dev/v1/namespaces/default/services/stock-service-example" && len(c.states) > 0:
-		reply(w, 200, c.states[0])
-		if len(c.states) > 1 {
-			c.states = c.states[1:]
-		}
-	case path == "/api/v1/namespaces/istio-system/services":
-		reply(w, 200, list(c.services))
-	case path == "/api/v1/namespaces/elsewhere/services":
-		reply(w, 200, list(nil))
-	case path == "/api/v1/nodes" && !c.noNodesList:
-		reply(w, 200, list(c.nodes))
-	case path == "/api/v1/nodes":
-		reply(w, 403, failure(403, "Forbidden", `nodes is forbidden: User "learner" cannot list resource "nodes"`))
-	default:
-		reply(w, 404, failure(404, "NotFound", fmt.Sprintf("%s %q not found", "services.serving.knative.dev", filepath.Base(path))))
-	}
-}
-
-func (c *cluster) groups() object {
-	groups := []any{}
-	if !c.noKnative {
-		version := object{"groupVersion": "serving.knative.dev/v1", "version": "v1"}
-		groups = append(groups, object{"name": "serving.knative.dev", "versions": []any{version}, "preferredVersion": version})
-	}
-	return object{"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-}
-
-func resources(version string, all ...object) object {
-	for _, r := range all {
-		r["singularName"], r["verbs"] = "", []string{"get", "list", "watch"}
-	}
-	return object{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": all}
-}
-
-func list(items []object) object {
-	if items == nil {
-		items = []object{}
-	}
-	return object{"kind": "List", "apiVersion": "v1", "metadata": object{}, "items": items}
-}
-
-func failure(code int, reason, message string) object {
-	return object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message}
-}
-
-func reply(w http.ResponseWriter, status int, body object) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body)
-}
-
-// stubKubectl does what the scripts use of kubectl: get of one ksvc, or of the
-// lists services,nodes, printed by a go-template.
-func stubKubectl(args []string) int {
-	server, format := os.Getenv("STUB_SERVER"), ""
-	if calls, err := os.OpenFile(os.Getenv("STUB_CALLS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
-		fmt.Fprintln(calls, args[1])
-		calls.Close()
-	}
-	for _, a := range args {
-		if after, ok := strings.CutPrefix(a, "go-template="); ok {
-			format = after
-		}
-	}
-	tmpl := template.Must(template.New("").Parse(format))
-	print := func(o object) {
-		if err := tmpl.Execute(os.Stdout, integers(o)); err != nil {
-			fmt.Fprintln(os.Stderr, "error:", err)
-		}
-	}
-	get := func(path string) (object, string) {
-		resp, err := http.Get(server + path)
-		if err != nil {
-			return nil, "The connection to the server " + server + " was refused - did you specify the right host or port?"
-		}
-		defer resp.Body.Close()
-		var body object
-		decoder := json.NewDecoder(resp.Body)
-		decoder.UseNumber()
-		if err := decoder.Decode(&body); err != nil {
-			return nil, err.Error()
-		}
-		if body["kind"] == "Status" {
-			return nil, fmt.Sprintf("Error from server (%s): %s", body["reason"], body["message"])
-		}
-		return body, ""
-	}
-	fail := func(message string) int {
-		fmt.Fprintln(os.Stderr, message)
-		return 1
-	}
-
-	if args[1] == "services,nodes" { // get services,nodes --namespace NAMESPACE
-		code, items := 0, []any{}
-		for _, path := range []string{"/api/v1/namespaces/" + args[3] + "/services", "/api/v1/nodes"} {
-			body, problem := get(path)
-			if problem != "" {
-				code = fail(problem)
-				continue
-			}
-			items = append(items, body["items"].([]any)...)
-		}
-		print(object{"items": items})
-		return code
-	}
-
-	// get ksvc NAME --namespace NAMESPACE
-	path := "/apis/serving.knative.dev/v1"
-	if _, problem := get(path); strings.Contains(problem, "NotFound") {
-		return fail(`error: the server doesn't have a resource type "ksvc"`)
-	}
-	service, problem := get(path + "/namespaces/" + args[4] + "/services/" + args[2])
-	if problem != "" {
-		return fail(problem)
-	}
-	print(service)
-	return 0
-}
-
-// integers turns the numbers of JSON into those that kubectl's templates see.
-func integers(value any) any {
-	switch v := value.(type) {
-	case object:
-		for key := range v {
-			v[key] = integers(v[key])
-		}
-	case []any:
-		for i := range v {
-			v[i] = integers(v[i])
-		}
-	case json.Number:
-		n, _ := v.Int64()
-		return n
-	}
-	return value
-}
-
-// answers is a stand-in gateway: it gives one of its answers after the other,
-// over and over.
-type answers []answer
-
-type answer struct {
-	status         int // 0 breaks off without an answer
-	revision, text string
-}
-
-// from is the current image's answer of the revision stock-service-example-x,
-// and old that of an image without X-Revision.
-func from(x string) answer {
-	return answer{200, "stock-service-example-" + x, "Welcome to the " + x + " app! \n"}
-}
-func old(x string) answer { return answer{200, "", "Welcome to the " + x + " app! \n"} }
-
-func times(n int, a answer) answers {
-	all := answers{}
-	for range n {
-		all = append(all, a)
-	}
-	return all
-}
-
-func (a answers) gateway(t *testing.T, host string) *httptest.Server {
-	var n atomic.Int64
-	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != host || r.URL.Path != "/" || r.Method != "GET" {
-			t.Errorf("the gateway got %s %s of host %s, want GET / of %s", r.Method, r.URL, r.Host, host)
-		}
-		answer := a[int(n.Add(1)-1)%len(a)]
-		if answer.status == 0 {
-			panic(http.ErrAbortHandler)
-		}
-		if answer.revision != "" {
-			w.Header().Set("X-Revision", answer.revision)
-		}
-		w.WriteHeader(answer.status)
-		io.WriteString(w, answer.text)
-	}))
-}
-
-const routeHost = "stock-service-example.default.example.com"
 
 func TestScripts(t *testing.T) {
 	tests := []struct {
 		name    string
 		script  string // run-test.sh unless given
 		args    string
-		cluster cluster
+		cluster []object // the Service's states
 		answers answers
 		host    string // routeHost unless given
 		env     []string
 		code    int
 		stdout  string
-		stderr  string
+		stderr  string // a line each, without the script's name
 	}{
+		// what it shows
+
 		{
 			name:    "one request prints its answer",
-			cluster: cluster{states: []object{readyService(split5050...)}},
+			cluster: []object{readyService(split5050...)},
 			answers: answers{from("v1")},
 			stdout:  "Welcome to the v1 app! \n",
 		},
 		{
-			name:    "one request that fails",
-			cluster: cluster{states: []object{readyService(split5050...)}},
-			answers: answers{{503, "", "no healthy upstream\n"}},
-			code:    1,
-			stdout:  "no healthy upstream\n",
-			stderr:  "run-test.sh: 1 of 1 requests failed, the last with 503 from the gateway\n",
+			name:    "to the byte",
+			cluster: []object{readyService(split5050...)},
+			answers: answers{{status: 200, revision: "stock-service-example-v1", text: "\n\na|b \\n"}},
+			stdout:  "\n\na|b \\n",
 		},
 		{
 			name: "N requests show the split", args: "100",
-			cluster: cluster{states: []object{readyService(split5050...)}},
+			cluster: []object{readyService(split5050...)},
 			answers: answers{from("v1"), from("v2")},
-			stdout: `100 requests to stock-service-example.default.example.com through GATEWAY
+			stdout: "100" + to +
+				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
+stock-service-example-v1  v1           50%     50.0%     50  ##########
+stock-service-example-v2  v2           50%     50.0%     50  ##########
+stock-service-example-v3  latest        0%      0.0%      0
 
-REVISION                  TAG     EXPECTED  OBSERVED   COUNT
-stock-service-example-v1  v1           50%     50.0%      50  ###############
-stock-service-example-v2  v2           50%     50.0%      50  ###############
-stock-service-example-v3  latest        0%      0.0%       0
-
-ok: no request failed, and each share is within chance of its percent
+ok: no request failed, and each share fits its percent
+100 answers cannot tell 50% from 30.0% to 70.0%, and can miss failures of fewer than 1 request in 21
 `,
 		},
 		{
 			name: "a revision at two tags has the sum of their percents", args: "10",
-			cluster: cluster{states: []object{readyService(split433...)}},
+			cluster: []object{readyService(split433...)},
 			answers: answers{from("v1"), from("v2"), from("v3"), from("v1"), from("v2"), from("v3"), from("v1"), from("v2"), from("v3"), from("v1")},
-			stdout: `10 requests to stock-service-example.default.example.com through GATEWAY
+			stdout: "10" + to +
+				`REVISION                  TAG        EXPECTED  OBSERVED  COUNT
+stock-service-example-v1  v1              40%     40.0%      4  ######
+stock-service-example-v2  v2              30%     30.0%      3  #####
+stock-service-example-v3  v3,latest       30%     30.0%      3  #####
 
-REVISION                  TAG        EXPECTED  OBSERVED   COUNT
-stock-service-example-v1  v1              40%     40.0%       4  ############
-stock-service-example-v2  v2              30%     30.0%       3  #########
-stock-service-example-v3  v3,latest       30%     30.0%       3  #########
-
-ok: no request failed, and each share is within chance of its percent
+ok: no request failed, and each share fits its percent
+10 answers cannot tell 40% from 0.0% to 100.0%, 30% from 0.0% to 90.0%, and can miss failures of fewer than 1 request in 2
 `,
 		},
 		{
-			name: "four standard deviations are chance", args: "100",
-			cluster: cluster{states: []object{readyService(split5050...)}},
-			answers: append(times(70, from("v1")), times(30, from("v2"))...),
-			stdout: `100 requests to stock-service-example.default.example.com through GATEWAY
+			name: "pods have a column where answers name them", args: "4",
+			cluster: []object{readyService(split5050...)},
+			answers: answers{from("v1").saying("X-Pod: a"), from("v2").saying("X-Pod: b"), from("v2").saying("X-Pod: c"), from("v1").saying("X-Pod: a")},
+			stdout: "4" + to +
+				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT  PODS
+stock-service-example-v1  v1           50%     50.0%      2     1  #######
+stock-service-example-v2  v2           50%     50.0%      2     2  #######
+stock-service-example-v3  latest        0%      0.0%      0     0
 
-REVISION                  TAG     EXPECTED  OBSERVED   COUNT
-stock-service-example-v1  v1           50%     70.0%      70  #####################
-stock-service-example-v2  v2           50%     30.0%      30  #########
-stock-service-example-v3  latest        0%      0.0%       0
-
-ok: no request failed, and each share is within chance of its percent
+ok: no request failed, and each share fits its percent
+4 answers cannot tell 50% from 0.0% to 100.0%, and can miss failures of fewer than 1 request in 2
 `,
 		},
 		{
-			name: "more is not", args: "100",
-			cluster: cluster{states: []object{readyService(split5050...)}},
-			answers: append(times(71, from("v1")), times(29, from("v2"))...),
+			name: "at a tag one revision has all", script: "latest-run-test.sh", args: "20",
+			cluster: []object{readyService(split5050...)},
+			answers: answers{from("v3")}, host: "latest-" + routeHost,
+			stdout: "20" + toLatest +
+				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
+stock-service-example-v3  latest      100%    100.0%     20  ###################
+
+ok: no request failed, and each share fits its percent
+20 answers can miss failures of fewer than 1 request in 4
+`,
+		},
+		{
+			name: "any tag, any path", args: "--tag v2 --path /stock/AAPL?x=1",
+			cluster: []object{readyService(split5050...)},
+			answers: answers{from("v2")}, host: "v2-" + routeHost,
+			stdout: "Welcome to the v2 app! \n",
+		},
+		{
+			name: "without a cluster there is nothing to expect", args: "4", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost"},
+			answers: answers{from("v2"), from("v1"), from("v3"), from("v1")}, host: "localhost",
+			stdout: "4" + toLocal +
+				`REVISION                  OBSERVED  COUNT
+stock-service-example-v1     50.0%      2  ###############
+stock-service-example-v2     25.0%      1  ########
+stock-service-example-v3     25.0%      1  ########
+
+ok: no request failed; no cluster was asked for the percents
+4 answers can miss failures of fewer than 1 request in 2
+`,
+		},
+
+		// whose answer it is
+
+		{
+			name: "an image without X-Revision is known by its text", args: "2",
+			cluster: []object{readyService(split5050...)},
+			answers: answers{old("v1"), {status: 201, text: "Hello v2\nof v1"}},
+			stdout: "2" + to +
+				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
+stock-service-example-v1  v1           50%     50.0%      1  ##########
+stock-service-example-v2  v2           50%     50.0%      1  ##########
+stock-service-example-v3  latest        0%      0.0%      0
+
+ok: no request failed, and each share fits its percent
+2 answers cannot tell 50% from 0.0% to 100.0%, and can miss failures of fewer than 1 request in 2
+`,
+		},
+		{
+			name: "and without a cluster too", args: "2", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost"},
+			answers: answers{old("v1"), {status: 200, text: "Hello v2\nof v1"}}, host: "localhost",
+			stdout: "2" + toLocal +
+				`REVISION                   OBSERVED  COUNT
+"Hello v2"                    50.0%      1  ###############
+"Welcome to the v1 app! "     50.0%      1  ###############
+
+ok: no request failed; no cluster was asked for the percents
+2 answers can miss failures of fewer than 1 request in 2
+`,
+		},
+		{
+			name: "answers of no revision are told", args: "3",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{from("v1"), {status: 200, text: "<html>a login page</html>"}, {status: 200, text: "between v1 and v1"}},
 			code:    1,
-			stdout: `100 requests to stock-service-example.default.example.com through GATEWAY
-
-REVISION                  TAG     EXPECTED  OBSERVED   COUNT
-stock-service-example-v1  v1           50%     71.0%      71  #####################
-stock-service-example-v2  v2           50%     29.0%      29  #########
-stock-service-example-v3  latest        0%      0.0%       0
-
+			stdout: "3" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
+stock-service-example-v1           100%    100.0%      2  ######################
 `,
-			stderr: "run-test.sh: stock-service-example-v1 got 71.0%, and chance explains only 30.0% to 70.0%\n" +
-				"run-test.sh: stock-service-example-v2 got 29.0%, and chance explains only 30.0% to 70.0%\n",
+			stderr: "1 of 3 answers name no revision, neither by X-Revision nor by their text\n",
 		},
 		{
-			name: "any answer of a 0% revision is too many", args: "100",
-			cluster: cluster{states: []object{readyService(split5050...)}},
-			answers: append(append(times(49, from("v1")), times(50, from("v2"))...), from("v3")),
+			name: "a revision outside the traffic expects 0%", args: "100",
+			cluster: []object{readyService(split5050...)},
+			answers: append(times(49, from("v1"), from("v2")), from("v3"), from("v9")),
 			code:    1,
-			stdout: `100 requests to stock-service-example.default.example.com through GATEWAY
-
-REVISION                  TAG     EXPECTED  OBSERVED   COUNT
-stock-service-example-v1  v1           50%     49.0%      49  ###############
-stock-service-example-v2  v2           50%     50.0%      50  ###############
-stock-service-example-v3  latest        0%      1.0%       1
-
+			stdout: "100" + to +
+				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
+stock-service-example-v1  v1           50%     49.0%     49  #########
+stock-service-example-v2  v2           50%     49.0%     49  #########
+stock-service-example-v3  latest        0%      1.0%      1
+stock-service-example-v9                0%      1.0%      1
 `,
-			stderr: "run-test.sh: stock-service-example-v3 got 1.0%, and chance explains only 0.0% to 0.0%\n",
+			stderr: `stock-service-example-v3 got 1 of 100 answers, and its percent is 0
+stock-service-example-v9 got 1 of 100 answers, and its percent is 0
+`,
 		},
 		{
-			name: "failures and strangers have lines of their own", args: "8",
-			cluster: cluster{states: []object{readyService(target{"v1", "", 100})}},
-			// the break first: curl asks again when a used connection breaks
-			answers: answers{{0, "", ""}, from("v1"), {404, "", "no route\n"}, from("v9"), from("v1"), {500, "stock-service-example-v1", "v1 failed\n"}, from("v1"), {200, "", "<html>a login page</html>"}},
+			name: "another revision at a tag", script: "latest-run-test.sh",
+			cluster: []object{readyService(split5050...)},
+			answers: answers{from("v1")}, host: "latest-" + routeHost,
+			code:   1,
+			stdout: "Welcome to the v1 app! \n",
+			stderr: "stock-service-example-v1 got 1 of 1 answers, and its percent is 0\n",
+		},
+		{
+			name: "a rehearsal is not the cluster", args: "2",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{from("v1").saying("X-Rehearsal: v1=100")},
 			code:    1,
-			stdout: `8 requests to stock-service-example.default.example.com through GATEWAY
-
-REVISION                  TAG  EXPECTED  OBSERVED   COUNT
-stock-service-example-v1           100%     60.0%       3  ##################
-
-failed: 1 x 404 from the gateway
-failed: 1 x 500 from stock-service-example-v1
-failed: 1 x no answer (Empty reply from server)
-unexpected: 1 x stock-service-example-v9
-unexpected: 1 x text "<html>a login page</html>"
+			stdout: "2" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
+stock-service-example-v1           100%    100.0%      2  ######################
 `,
-			stderr: `run-test.sh: 3 of 8 requests failed, the last with 500 from stock-service-example-v1
-run-test.sh: 2 of 8 answers came from no revision of this traffic
-run-test.sh: stock-service-example-v1 got 60.0%, and chance explains only 100.0% to 100.0%
+			stderr: "2 of 2 answers came from a rehearsal (SPLIT), not from the cluster: set GATEWAY to its gateway\n",
+		},
+
+		// what failed
+
+		{
+			name: "a failing revision, and nothing else", args: "50",
+			cluster: []object{readyService(split433...)},
+			answers: times(5, from("v1"), from("v1"), from("v1"), from("v1"), from("v2"), from("v2"), from("v2"),
+				from("v3").with(500), from("v3").with(500), from("v3").with(500)),
+			code: 1,
+			stdout: "50" + to +
+				`REVISION                  TAG        EXPECTED  OBSERVED  COUNT  FAILED
+stock-service-example-v1  v1              40%     40.0%     20       0
+stock-service-example-v2  v2              30%     30.0%     15       0
+stock-service-example-v3  v3,latest       30%     30.0%     15      15
+`,
+			stderr: "15 of 50 requests failed: status 500 from stock-service-example-v3\n",
+		},
+		{
+			name:    "one request that fails",
+			cluster: []object{readyService(split5050...)},
+			answers: answers{{status: 503, text: "no healthy upstream\n"}},
+			code:    1,
+			stdout:  "no healthy upstream\n",
+			stderr:  "1 of 1 requests failed: status 503, which names no revision\n",
+		},
+		{
+			name: "each cause is told once", args: "12",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{
+				from("v1").going(truncated), {status: 200, revision: "stock-service-example-v1", text: "longer than the other", way: truncated},
+				from("v1").going(noAnswer), from("v1").going(reset), from("v1").going(noAnswer),
+				from("v1").with(302), from("v1").with(404), {status: 301}, {status: 301}, {status: 404}, from("v1").with(204), from("v1").with(299),
+			},
+			code: 1,
+			stdout: "12" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
+stock-service-example-v1           100%    100.0%      7       5  ##############
+`,
+			stderr: `2 of 12 requests failed: an answer cut short (CUT) from stock-service-example-v1
+2 of 12 requests failed: no answer (Empty reply from server)
+1 of 12 requests failed: an answer cut short (Recv failure: Connection reset by peer) from stock-service-example-v1
+1 of 12 requests failed: status 302 from stock-service-example-v1
+1 of 12 requests failed: status 404 from stock-service-example-v1
+2 of 12 requests failed: status 301, which names no revision
+1 of 12 requests failed: status 404, which names no revision
 `,
 		},
 		{
 			name: "a gateway that never answers is given up", args: "50",
-			cluster: cluster{states: []object{readyService(target{"v1", "", 100})}},
-			answers: answers{{0, "", ""}},
+			cluster: []object{readyService(allV1...)},
+			answers: answers{from("v1").going(noAnswer)},
 			code:    1,
-			stdout: `50 requests to stock-service-example.default.example.com through GATEWAY
-
-REVISION                  TAG  EXPECTED  OBSERVED   COUNT
-stock-service-example-v1           100%      0.0%       0
-
-failed: 5 x no answer (Empty reply from server)
+			stdout: "50" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
+stock-service-example-v1           100%      0.0%      0       0
 `,
-			stderr: `run-test.sh: gave up after 5 of 50 requests: set GATEWAY to an address that reaches the gateway from here
-run-test.sh: 5 of 5 requests failed, the last with no answer (Empty reply from server)
+			stderr: `gave up after 5 requests: set GATEWAY to an address that reaches the gateway from here
+5 of 5 requests failed: no answer (Empty reply from server)
 `,
 		},
 		{
-			name: "an older image is known by its text", args: "2",
-			cluster: cluster{states: []object{readyService(split5050...)}},
-			answers: answers{old("v1"), old("v2")},
-			stdout: `2 requests to stock-service-example.default.example.com through GATEWAY
+			name: "and one that dies", args: "200",
+			cluster: []object{readyService(allV1...)},
+			answers: append(times(91, from("v1")), times(200, from("v1").going(noAnswer))...),
+			code:    1,
+			stdout: "200" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
+stock-service-example-v1           100%    100.0%     91       0  ##############
+`,
+			stderr: `gave up after 96 requests: the gateway no longer answers
+5 of 96 requests failed: no answer (Empty reply from server)
+`,
+		},
 
-REVISION                  TAG     EXPECTED  OBSERVED   COUNT
-stock-service-example-v1  v1           50%     50.0%       1  ###############
-stock-service-example-v2  v2           50%     50.0%       1  ###############
-stock-service-example-v3  latest        0%      0.0%       0
+		// what chance explains: the two outermost counts that pass
 
-ok: no request failed, and each share is within chance of its percent
+		{
+			name: "30 of 100 for 50% is chance", args: "100",
+			cluster: []object{readyService(split5050...)},
+			answers: append(times(30, from("v2")), times(70, from("v1"))...),
+			stdout: "100" + to +
+				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
+stock-service-example-v1  v1           50%     70.0%     70  #############
+stock-service-example-v2  v2           50%     30.0%     30  ######
+stock-service-example-v3  latest        0%      0.0%      0
+
+ok: no request failed, and each share fits its percent
+100 answers cannot tell 50% from 30.0% to 70.0%, and can miss failures of fewer than 1 request in 21
 `,
 		},
 		{
-			name: "a tag's answers are all of its revision", script: "latest-run-test.sh", args: "20",
-			cluster: cluster{states: []object{readyService(split5050...)}},
-			answers: answers{from("v3")}, host: "latest-" + routeHost,
-			stdout: `20 requests to latest-stock-service-example.default.example.com through GATEWAY
-
-REVISION                  TAG     EXPECTED  OBSERVED   COUNT
-stock-service-example-v3  latest      100%    100.0%      20  ##############################
-
-ok: no request failed, and each share is within chance of its percent
+			name: "29 is not", args: "100",
+			cluster: []object{readyService(split5050...)},
+			answers: append(times(29, from("v2")), times(71, from("v1"))...),
+			code:    1,
+			stdout: "100" + to +
+				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
+stock-service-example-v1  v1           50%     71.0%     71  #############
+stock-service-example-v2  v2           50%     29.0%     29  ######
+stock-service-example-v3  latest        0%      0.0%      0
+`,
+			stderr: `stock-service-example-v1 got 71 of 100 answers, and chance explains 30 to 70 for 50%
+stock-service-example-v2 got 29 of 100 answers, and chance explains 30 to 70 for 50%
 `,
 		},
-		{
-			name: "another revision at a tag", script: "latest-run-test.sh", args: "20",
-			cluster: cluster{states: []object{readyService(split5050...)}},
-			answers: append(times(19, from("v3")), from("v1")), host: "latest-" + routeHost,
-			code: 1,
-			stdout: `20 requests to latest-stock-service-example.default.example.com through GATEWAY
 
-REVISION                  TAG     EXPECTED  OBSERVED   COUNT
-stock-service-example-v3  latest      100%     95.0%      19  #############################
+		// which Service, which gateway
 
-unexpected: 1 x stock-service-example-v1
-`,
-			stderr: `latest-run-test.sh: 1 of 20 answers came from no revision of this traffic
-latest-run-test.sh: stock-service-example-v3 got 95.0%, and chance explains only 100.0% to 100.0%
-`,
-		},
-		{
-			name: "one answer of another revision at a tag", script: "latest-run-test.sh",
-			cluster: cluster{states: []object{readyService(split5050...)}},
-			answers: answers{from("v1")}, host: "latest-" + routeHost,
-			code:   1,
-			stdout: "Welcome to the v1 app! \n",
-			stderr: `latest-run-test.sh: 1 of 1 answers came from no revision of this traffic
-latest-run-test.sh: stock-service-example-v3 got 0.0%, and chance explains only 100.0% to 100.0%
-`,
-		},
-		{
-			name: "no such tag", script: "latest-run-test.sh",
-			cluster: cluster{states: []object{readyService(target{"v1", "", 100})}},
-			code:    2,
-			stderr:  "latest-run-test.sh: Service stock-service-example has no tag latest in its traffic (it has: none): kubectl apply -f revision-v2.yaml\n",
-		},
-		{
-			name: "another tag by TAG", args: "3", env: []string{"TAG=v2"},
-			cluster: cluster{states: []object{readyService(split5050...)}},
-			answers: answers{from("v2")}, host: "v2-" + routeHost,
-			stdout: `3 requests to v2-stock-service-example.default.example.com through GATEWAY
-
-REVISION                  TAG  EXPECTED  OBSERVED   COUNT
-stock-service-example-v2  v2       100%    100.0%       3  ##############################
-
-ok: no request failed, and each share is within chance of its percent
-`,
-		},
-		{
-			name: "with GATEWAY and HOST no cluster is asked", args: "4", env: []string{"GATEWAY=GATEWAY", "HOST=localhost"},
-			answers: answers{from("v2"), from("v1"), from("v3"), from("v1")}, host: "localhost",
-			stdout: `4 requests to localhost through GATEWAY
-
-REVISION                  TAG  EXPECTED  OBSERVED   COUNT
-stock-service-example-v1              -     50.0%       2  ###############
-stock-service-example-v2              -     25.0%       1  ########
-stock-service-example-v3              -     25.0%       1  ########
-
-ok: no request failed; no cluster was asked which shares to expect
-`,
-		},
-		{
-			name: "and still a tag has one revision", script: "latest-run-test.sh", args: "4", env: []string{"GATEWAY=GATEWAY", "HOST=v3.localhost"},
-			answers: answers{from("v3"), from("v1")}, host: "v3.localhost",
-			code: 1,
-			stdout: `4 requests to v3.localhost through GATEWAY
-
-REVISION                  TAG  EXPECTED  OBSERVED   COUNT
-stock-service-example-v1              -     50.0%       2  ###############
-stock-service-example-v3              -     50.0%       2  ###############
-
-`,
-			stderr: "latest-run-test.sh: 2 revisions answered, and at a tag there is one\n",
-		},
 		{
 			name: "GATEWAY alone still asks for the Service", env: []string{"GATEWAY=GATEWAY"},
-			cluster: cluster{states: []object{readyService(split5050...)}},
+			cluster: []object{readyService(split5050...)},
 			answers: answers{from("v1")},
 			stdout:  "Welcome to the v1 app! \n",
 		},
 		{
-			name: "HOST alone still asks for the gateway", env: []string{"HOST=stocks.example.org"},
-			cluster: cluster{states: []object{readyService(split5050...)}},
+			name: "as a URL, too", env: []string{"GATEWAY=http://GATEWAY/"},
+			cluster: []object{readyService(split5050...)},
+			answers: answers{from("v1")},
+			stdout:  "Welcome to the v1 app! \n",
+		},
+		{
+			name: "DOMAIN_NAME alone still asks for the gateway", env: []string{"DOMAIN_NAME=stocks.example.org"},
+			cluster: []object{readyService(split5050...)},
 			answers: answers{from("v1")}, host: "stocks.example.org",
 			stdout: "Welcome to the v1 app! \n",
 		},
 		{
+			name: "names that others export do not matter", env: []string{"HOST=x", "TAG=v2", "COLUMNS=9", "http_proxy=http://127.0.0.1:1", "all_proxy=http://127.0.0.1:1", "CURL_HOME=/"},
+			cluster: []object{readyService(split5050...)},
+			answers: answers{from("v1")},
+			stdout:  "Welcome to the v1 app! \n",
+		},
+		{
 			name: "it waits until the last apply is taken up", args: "2",
-			cluster: cluster{states: []object{
-				service(2, 1, "True", "", "", target{"v1", "", 100}),
-				service(2, 2, "Unknown", "OutOfDate", "", target{"v1", "", 100}),
-				service(2, 2, "False", "RevisionMissing", "of the apply before", target{"v1", "", 100}),
-				lingering(service(2, 2, "True", "", "", split5050...), target{"v1", "", 100}),
+			cluster: []object{
+				service(2, 1, "True", "", "", allV1...),
+				service(2, 2, "Unknown", "OutOfDate", "", allV1...),
+				service(2, 2, "False", "RevisionMissing", "of the apply before", allV1...),
+				lingering(service(2, 2, "True", "", "", split5050...), allV1...),
 				service(2, 2, "True", "", "", split5050...),
-			}},
+			},
 			answers: answers{from("v1"), from("v2")},
-			stdout: `2 requests to stock-service-example.default.example.com through GATEWAY
+			stdout: "2" + to +
+				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
+stock-service-example-v1  v1           50%     50.0%      1  ##########
+stock-service-example-v2  v2           50%     50.0%      1  ##########
+stock-service-example-v3  latest        0%      0.0%      0
 
-REVISION                  TAG     EXPECTED  OBSERVED   COUNT
-stock-service-example-v1  v1           50%     50.0%       1  ###############
-stock-service-example-v2  v2           50%     50.0%       1  ###############
-stock-service-example-v3  latest        0%      0.0%       0
-
-ok: no request failed, and each share is within chance of its percent
+ok: no request failed, and each share fits its percent
+2 answers cannot tell 50% from 0.0% to 100.0%, and can miss failures of fewer than 1 request in 2
 `,
 		},
 		{
+			name: "a failure of some seconds is that of the apply before", args: "",
+			cluster: append(sameState(6, service(2, 2, "False", "RevisionNameTaken", "of the apply before", allV1...)), service(2, 2, "True", "", "", allV1...)),
+			answers: answers{from("v1")},
+			stdout:  "Welcome to the v1 app! \n",
+		},
+		{
 			name: "and the tag latest has the latest revision", script: "latest-run-test.sh",
-			cluster: cluster{states: []object{
+			cluster: []object{
 				lingering(service(3, 3, "True", "", "", split5050...), target{"v1", "v1", 50}, target{"v2", "v2", 50}, target{"v2", "latest", 0}),
 				service(3, 3, "True", "", "", split5050...),
-			}},
+			},
 			answers: answers{from("v3")}, host: "latest-" + routeHost,
 			stdout: "Welcome to the v3 app! \n",
 		},
 		{
-			name: "traffic that stays other than the spec's is taken as it is", args: "2",
-			cluster: cluster{states: []object{lingering(readyService(split5050...), target{"v1", "", 100})}},
-			answers: answers{from("v1")},
-			stdout: `2 requests to stock-service-example.default.example.com through GATEWAY
-
-REVISION                  TAG  EXPECTED  OBSERVED   COUNT
-stock-service-example-v1           100%    100.0%       2  ##############################
-
-ok: no request failed, and each share is within chance of its percent
+			name: "a Service that is edited meanwhile is not judged", args: "2",
+			cluster: []object{readyService(allV1...), service(2, 1, "Unknown", "", "", split5050...)},
+			answers: answers{from("v1"), from("v2")},
+			code:    1,
+			stdout: "2" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
+stock-service-example-v1           100%     50.0%      1  ###########
+stock-service-example-v2             0%     50.0%      1  ###########
 `,
+			stderr: "the Service was edited meanwhile, so the shares are not judged\n",
 		},
 		{
-			name:    "a Service that is not Ready",
-			cluster: cluster{states: []object{service(1, 1, "False", "RevisionFailed", "Revision \"stock-service-example-v1\" failed: a | b\nexit 1", target{"v1", "", 100})}},
+			name: "traffic that stays other than the spec's", env: []string{"WAIT=1"},
+			cluster: []object{lingering(readyService(split5050...), allV1...)},
 			code:    2,
-			stderr:  `run-test.sh: Service stock-service-example in namespace default is not Ready: RevisionFailed: Revision "stock-service-example-v1" failed: a | b\nexit 1` + "\n",
+			stderr:  listed + "Service stock-service-example in namespace default is not Ready with its spec's traffic after 1 s: : \n",
 		},
 		{
-			name:    "a file was skipped",
-			cluster: cluster{states: []object{service(1, 1, "False", "RevisionMissing", `Revision "stock-service-example-v2" referenced in traffic not found.`, target{"v1", "", 100})}},
+			name: "a Service that fails", env: []string{"WAIT=1"},
+			cluster: []object{service(1, 1, "False", "RevisionFailed", "Revision \"stock-service-example-v1\" failed: a | b\nexit 1", allV1...)},
 			code:    2,
-			stderr:  `run-test.sh: Service stock-service-example in namespace default is not Ready: RevisionMissing: Revision "stock-service-example-v2" referenced in traffic not found. Apply the files in order: a skipped one's revision is missing.` + "\n",
+			stderr:  listed + "Service stock-service-example in namespace default is not Ready with its spec's traffic after 1 s: RevisionFailed: Revision \"stock-service-example-v1\" failed: a | b\nexit 1\n",
 		},
 		{
-			name: "a Service that stays unknown", env: []string{"WAIT=1"},
-			cluster: cluster{states: []object{service(1, 1, "Unknown", "IngressNotConfigured", "Ingress has not yet been reconciled.")}},
+			name:    "a Service that keeps failing is told after 10 s",
+			cluster: []object{service(1, 1, "False", "RevisionMissing", `Revision "stock-service-example-v2" referenced in traffic not found.`, allV1...)},
 			code:    2,
-			stderr:  "run-test.sh: Service stock-service-example in namespace default did not become Ready within 1 s: IngressNotConfigured: Ingress has not yet been reconciled.\n",
+			stderr:  listed + `Service stock-service-example in namespace default is not Ready with its spec's traffic after 10 s: RevisionMissing: Revision "stock-service-example-v2" referenced in traffic not found.` + "\n",
+		},
+		{
+			name: "no such tag", script: "latest-run-test.sh",
+			cluster: []object{readyService(allV1...)},
+			code:    2,
+			stderr:  "Service stock-service-example in namespace default has no tag latest; its traffic, by revision,tag,percent: stock-service-example-v1,,100 \n",
+		},
+		{
+			name: "a tag with DOMAIN_NAME", script: "latest-run-test.sh", args: "4", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost"},
+			code:   2,
+			stderr: "the tag latest has a host of its own: unset DOMAIN_NAME, or set it to that and leave out --tag\n",
 		},
 		{
 			name: "no such Service", env: []string{"SVC_NAME=nope"},
 			code:   2,
-			stderr: "run-test.sh: there is no Service nope in namespace default: kubectl apply -f revision-v1.yaml, or set SVC_NAME and NAMESPACE\n",
-		},
-		{
-			name: "no Knative", cluster: cluster{noKnative: true},
-			code:   2,
-			stderr: "run-test.sh: the cluster has no Knative Serving: see https://knative.dev/docs/install\n",
-		},
-		{
-			name: "-h explains", args: "-h",
-			stdout: usage,
+			stderr: `kubectl cannot get Service nope in namespace default: Error from server (NotFound): services.serving.knative.dev "nope" not found` + "\n",
 		},
 	}
 	for _, kubectl := range kubectls(t) {
 		for _, tt := range tests {
 			t.Run(kubectl.name+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
-				gateway := tt.answers.gateway(t, cmp.Or(tt.host, routeHost))
+				path := "/"
+				if _, after, ok := strings.Cut(tt.args, "--path "); ok {
+					path = after
+				}
+				gateway := httptest.NewServer(tt.answers.handler(t, cmp.Or(tt.host, routeHost), path))
 				defer gateway.Close()
 				address := gateway.Listener.Addr().(*net.TCPAddr)
-				if tt.cluster.services == nil {
-					tt.cluster.services = []object{gatewayService(address.Port)}
-					tt.cluster.nodes = []object{node("127.0.0.1")}
-				}
+				c := &cluster{states: tt.cluster, services: []object{gatewayService(address.Port)}, nodes: []object{node("127.0.0.1")}}
 				var env []string
 				for _, e := range tt.env {
-					env = append(env, strings.ReplaceAll(e, "GATEWAY=GATEWAY", "GATEWAY="+address.String()))
+					env = append(env, strings.ReplaceAll(e, "=GATEWAY", "="+address.String()))
+					env[len(env)-1] = strings.ReplaceAll(env[len(env)-1], "//GATEWAY", "//"+address.String())
 				}
-				got := runScript(t, kubectl, tt.cluster, cmp.Or(tt.script, "run-test.sh"), strings.Fields(tt.args), env)
+				got := runScript(t, kubectl, c, "./"+cmp.Or(tt.script, "run-test.sh"), strings.Fields(tt.args), env)
 				got.stdout = strings.ReplaceAll(got.stdout, address.String(), "GATEWAY")
-				if want := (result{tt.code, tt.stdout, tt.stderr}); got != want {
+				got.stderr = listing.ReplaceAllString(cutShort.ReplaceAllString(got.stderr, "CUT"), listed)
+				if want := (result{tt.code, tt.stdout, said(tt.stderr)}); got != want {
 					t.Errorf("got\n%v\nwant\n%v", got, want)
 				}
 			})
@@ -680,78 +445,92 @@ ok: no request failed, and each share is within chance of its percent
 	}
 }
 
-const usage = `usage: run-test.sh [N]          through the route: traffic is split by percent
-       latest-run-test.sh [N]   at the tag latest: the latest revision, whatever its percent
+// listed stands for what kubectl prints of the Service's revisions and pods.
+const listed = "LISTED\n"
 
-Without N, sends one request and prints the answer. With N, sends N requests
-and shows each revision's share. Exits with 0 if the shares are what the
-Service's traffic says and no request failed, with 1 if not, and with 2 if it
-could not try.
+var (
+	listing = regexp.MustCompile(`(?s)^.*stock-service-example-v1\b.*stock-service-example-v1-deployment-1\b[^\n]*\n`)
+	// curl has other words for it since 8.13
+	cutShort = regexp.MustCompile(`transfer closed|end of response`)
+)
 
-  SVC_NAME, NAMESPACE                 the Knative Service (stock-service-example, default)
-  INGRESSGATEWAY, INGRESS_NAMESPACE   the gateway's Service (istio-ingressgateway, istio-system)
-  GATEWAY                             host[:port] of the gateway, instead of asking the cluster
-  HOST                                Host header, instead of the Service's; with GATEWAY, no cluster is asked
-  TAG                                 send to this tag's revision only
-  WAIT                                seconds for the Service to become Ready after an apply (60)
-`
+// said puts the script's name before what it says, and a line before each
+// further of its complaints.
+func said(text string) string {
+	text, isListed := strings.CutPrefix(text, listed)
+	var out strings.Builder
+	if isListed {
+		out.WriteString(listed)
+		return out.String() + "run-test.sh: " + text
+	}
+	for line := range strings.Lines(text) {
+		out.WriteString("run-test.sh: " + line)
+	}
+	return out.String()
+}
+
+// sameState is a state that is seen n times.
+func sameState(n int, state object) (states []object) {
+	for range n {
+		states = append(states, state)
+	}
+	return states
+}
 
 func TestScriptFindsGateway(t *testing.T) {
-	gateway := gatewayService(31380)
+	noAddress := func(port string) string {
+		return "Service istio-ingressgateway in namespace istio-system has no address to reach it from here: " +
+			`run "minikube tunnel", or "kubectl port-forward --namespace istio-system service/istio-ingressgateway 8081:` + port + `" and set GATEWAY=localhost:8081`
+	}
+	plain, https := readyService(split5050...), secured(readyService(split5050...))
 	tests := []struct {
-		name     string
-		services []object
-		nodes    []object
-		noNodes  bool // the user may not list nodes
-		env      []string
-		through  string // address that it sends to
-		stderr   string // if it finds none
+		name    string
+		service object // the Knative one
+		gateway object
+		nodes   []object
+		noNodes bool // the user may not list nodes
+		env     []string
+		through string // address that it sends to
+		stderr  string // if it finds none
 	}{
-		{name: "GATEWAY", services: []object{gatewayService(31380, "127.0.0.99")}, env: []string{"GATEWAY=127.0.0.97:1"}, through: "127.0.0.97:1"},
-		{name: "the load balancer's IP", services: []object{gatewayService(31380, "127.0.0.99")}, nodes: []object{node("127.0.0.98")}, through: "127.0.0.99"},
-		{name: "its first IP", services: []object{gatewayService(31380, "127.0.0.99", "127.0.0.97")}, through: "127.0.0.99"},
-		{name: "its IPv6 address", services: []object{gatewayService(31380, "::1")}, through: "[::1]"},
-		{name: "its hostname", services: []object{gatewayService(31380, "localhost")}, through: "localhost"},
-		{name: "a node's address with the nodePort", services: []object{gateway}, nodes: []object{node("127.0.0.98"), node("127.0.0.97")}, through: "127.0.0.98:31380"},
-		{name: "a user who may not list nodes", services: []object{gatewayService(31380, "127.0.0.99")}, noNodes: true, through: "127.0.0.99"},
+		{name: "GATEWAY", service: plain, gateway: gatewayService(31380, "127.0.0.99"), env: []string{"GATEWAY=127.0.0.97:1"}, through: "127.0.0.97:1"},
+		{name: "the load balancer's IP", service: plain, gateway: gatewayService(31380, "127.0.0.99"), nodes: []object{node("127.0.0.98")}, through: "127.0.0.99:80"},
+		{name: "its port for https", service: https, gateway: gatewayService(31380, "127.0.0.99"), through: "127.0.0.99:443"},
+		{name: "its first IP", service: plain, gateway: gatewayService(31380, "127.0.0.99", "127.0.0.97"), through: "127.0.0.99:80"},
+		{name: "its IPv6 address", service: plain, gateway: gatewayService(31380, "::1"), through: "[::1]:80"},
+		{name: "its hostname", service: plain, gateway: gatewayService(31380, "localhost"), through: "localhost:80"},
+		{name: "a node's address with the nodePort", service: plain, gateway: gatewayService(31380), nodes: []object{node("127.0.0.98"), node("127.0.0.97")}, through: "127.0.0.98:31380"},
+		{name: "the nodePort for https", service: https, gateway: gatewayService(31380), nodes: []object{node("127.0.0.98")}, through: "127.0.0.98:31381"},
+		{name: "a user who may not list nodes and need not", service: plain, gateway: gatewayService(31380, "127.0.0.99"), noNodes: true, through: "127.0.0.99:80"},
 		{
-			name: "no address", services: []object{gateway}, noNodes: true,
-			stderr: "run-test.sh: Service istio-ingressgateway in namespace istio-system has no address to reach it from here: " +
-				`run "minikube tunnel", or "kubectl port-forward --namespace istio-system service/istio-ingressgateway 8080:80" and set GATEWAY=localhost:8080` + "\n",
+			name: "a user who may not and must", service: plain, gateway: gatewayService(31380), noNodes: true,
+			stderr: `kubectl cannot get a node's address: Error from server (Forbidden): nodes is forbidden: User "learner" cannot list resource "nodes"`,
+		},
+		{name: "no nodePort", service: plain, gateway: gatewayService(0), nodes: []object{node("127.0.0.98")}, stderr: noAddress("80")},
+		{name: "none for https", service: https, gateway: gatewayService(0), stderr: noAddress("443")},
+		{
+			name: "another gateway's Service", service: plain, gateway: gatewayService(31380), env: []string{"INGRESSGATEWAY=kourier"},
+			stderr: `kubectl cannot get the gateway's Service kourier in namespace istio-system: Error from server (NotFound): services "kourier" not found`,
 		},
 		{
-			name: "no nodePort", services: []object{gatewayService(0)}, nodes: []object{node("127.0.0.98")},
-			stderr: "run-test.sh: Service istio-ingressgateway in namespace istio-system has no address to reach it from here: " +
-				`run "minikube tunnel", or "kubectl port-forward --namespace istio-system service/istio-ingressgateway 8080:80" and set GATEWAY=localhost:8080` + "\n",
-		},
-		{
-			name: "another gateway's Service", services: []object{gateway}, env: []string{"INGRESSGATEWAY=kourier"},
-			stderr: "run-test.sh: there is no Service kourier in namespace istio-system: set INGRESSGATEWAY and INGRESS_NAMESPACE to the gateway's (Kourier's: kourier, kourier-system)\n",
-		},
-		{
-			name: "another namespace", services: []object{gateway}, env: []string{"INGRESS_NAMESPACE=elsewhere"},
-			stderr: "run-test.sh: there is no Service istio-ingressgateway in namespace elsewhere: set INGRESSGATEWAY and INGRESS_NAMESPACE to the gateway's (Kourier's: kourier, kourier-system)\n",
-		},
-		{
-			name: "a namespace that the user may not see", services: []object{}, noNodes: true,
-			stderr: "run-test.sh: kubectl cannot ask for Service istio-ingressgateway in namespace istio-system: " +
-				`Error from server (Forbidden): nodes is forbidden: User "learner" cannot list resource "nodes"` + "\n",
+			name: "another namespace", service: plain, gateway: gatewayService(31380), env: []string{"INGRESS_NAMESPACE=elsewhere"},
+			stderr: `kubectl cannot get the gateway's Service istio-ingressgateway in namespace elsewhere: Error from server (NotFound): services "istio-ingressgateway" not found`,
 		},
 	}
 	for _, kubectl := range kubectls(t) {
 		for _, tt := range tests {
 			t.Run(kubectl.name+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
-				c := cluster{states: []object{readyService(split5050...)}, services: tt.services, nodes: tt.nodes, noNodesList: tt.noNodes}
-				got := runScript(t, kubectl, c, "run-test.sh", []string{"1"}, tt.env)
+				c := &cluster{states: []object{tt.service}, services: []object{tt.gateway}, nodes: tt.nodes, noNodesList: tt.noNodes}
+				got := runScript(t, kubectl, c, "./run-test.sh", []string{"1"}, tt.env)
 				if tt.through == "" {
-					if want := (result{2, "", tt.stderr}); got != want {
+					if want := (result{2, "", said(tt.stderr + "\n")}); got != want {
 						t.Errorf("got\n%v\nwant\n%v", got, want)
 					}
 					return
 				}
 				first, _, _ := strings.Cut(got.stdout, "\n")
-				if want := "1 requests to " + routeHost + " through " + tt.through; first != want {
+				if want := "1 requests to " + tt.service["status"].(object)["url"].(string) + "/ through " + tt.through; first != want {
 					t.Errorf("got\n%v\nwant the first line\n%s", got, want)
 				}
 			})
@@ -759,16 +538,43 @@ func TestScriptFindsGateway(t *testing.T) {
 	}
 }
 
+// What it cannot try is told in one line, with 2.
 func TestScriptRefuses(t *testing.T) {
-	for _, n := range []string{"0", "-1", "1.5", "08", "abc", "", "1 2", "100000"} {
-		got := runScript(t, kubectl{}, cluster{}, "run-test.sh", []string{n}, nil)
-		if want := (result{2, "", `run-test.sh: N is a number of requests from 1 to 99999, not "` + n + `"` + "\n"}); got != want {
-			t.Errorf("N %q: got\n%v\nwant\n%v", n, got, want)
-		}
+	const n = "N is a number of requests from 1 to 99999, not "
+	tests := []struct {
+		args   []string
+		env    string
+		stderr string
+	}{
+		{[]string{"0"}, "", n + `"0": -h explains`},
+		{[]string{"-1"}, "", n + `"-1": -h explains`},
+		{[]string{"1.5"}, "", n + `"1.5": -h explains`},
+		{[]string{"08"}, "", n + `"08": -h explains`},
+		{[]string{""}, "", n + `"?": -h explains`},
+		{[]string{"1 2"}, "", n + `"1 2": -h explains`},
+		{[]string{"1", "2"}, "", n + `"1 2": -h explains`},
+		{[]string{"100000"}, "", n + `"100000": -h explains`},
+		{[]string{"--tags", "v1"}, "", n + `"--tags v1": -h explains`},
+		{[]string{"--tag"}, "", `--tag is a tag of the Service's traffic, not "?": -h explains`},
+		{[]string{"--tag", "a b"}, "", `--tag is a tag of the Service's traffic, not "a b": -h explains`},
+		{[]string{"--path", "stock"}, "", `--path is a path, from its / on and without brackets and braces, not "stock": -h explains`},
+		{[]string{"--path", "/[1-9]"}, "", `--path is a path, from its / on and without brackets and braces, not "/[1-9]": -h explains`},
+		{nil, "WAIT=5s", `WAIT is a number of seconds, not "5s": -h explains`},
+		{nil, "RATE=0", `RATE is a number of requests per second from 1 to 999, not "0": -h explains`},
+		{nil, "GATEWAY=https://localhost", `GATEWAY is the gateway's host[:port], not "https://localhost": -h explains`},
+		{nil, "GATEWAY=localhost/x", `GATEWAY is the gateway's host[:port], not "localhost/x": -h explains`},
+		{nil, "GATEWAY=a\nb", "GATEWAY is the gateway's host[:port], not \"a\nb\": -h explains"},
+		{nil, "DOMAIN_NAME=a\noutput=b", "DOMAIN_NAME is the route's host, not \"a\noutput=b\": -h explains"},
+		{nil, "TMPDIR=/nowhere", "cannot make a folder in /nowhere: set TMPDIR to another"},
 	}
-	got := runScript(t, kubectl{}, cluster{}, "run-test.sh", []string{"1", "2"}, nil)
-	if want := (result{2, "", "run-test.sh: too many arguments: -h explains\n"}); got != want {
-		t.Errorf("two arguments: got\n%v\nwant\n%v", got, want)
+	for _, tt := range tests {
+		t.Run(fmt.Sprintf("%q %s", tt.args, tt.env), func(t *testing.T) {
+			got := runScript(t, kubectl{"stub", self(t)}, &cluster{}, "./run-test.sh", tt.args, []string{tt.env})
+			got.stderr = regexp.MustCompile(`(?m)^mktemp: .*\n`).ReplaceAllString(got.stderr, "")
+			if want := (result{2, "", "run-test.sh: " + tt.stderr + "\n"}); got != want {
+				t.Errorf("got\n%v\nwant\n%v", got, want)
+			}
+		})
 	}
 }
 
@@ -779,18 +585,18 @@ func TestScriptMissesTools(t *testing.T) {
 		env    []string
 		stderr string
 	}{
-		{"no curl", "", nil, "curl is not installed"},
-		{"an old curl", "echo 'curl 7.83.1 (x86_64-apple-darwin22.0) libcurl/7.83.1'", nil, "curl 7.83 is too old: 7.84 or newer is needed"},
-		{"no kubectl", "echo curl 8.4.0", nil, "kubectl is not installed; without it, set GATEWAY and HOST"},
-		{"no kubectl for GATEWAY alone", "echo curl 7.84.0", []string{"GATEWAY=localhost"}, "kubectl is not installed; without it, set GATEWAY and HOST"},
+		{"no curl", "", nil, "awk, curl, mkfifo and mktemp must be installed"},
+		{"an old curl", "echo 'curl 7.83.1 (x86_64-apple-darwin22.0) libcurl/7.83.1'", []string{"GATEWAY=a", "DOMAIN_NAME=b"}, "curl 7.83 is too old: 7.84 is the first with %header{} and --rate"},
+		{"no kubectl", "echo curl 8.4.0", nil, "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"},
+		{"no kubectl for GATEWAY alone", "echo curl 7.84.0", []string{"GATEWAY=localhost"}, "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			path := tools(t, "bash", "dirname")
+			path := tools(t, "bash", "awk", "mkfifo", "mktemp")
 			if tt.curl != "" {
 				write(t, filepath.Join(path, "curl"), "#!/bin/sh\n"+tt.curl+"\n")
 			}
-			got := runIn(t, path, "run-test.sh", nil, tt.env)
+			got := runIn(t, path, "./run-test.sh", nil, tt.env)
 			if want := (result{2, "", "run-test.sh: " + tt.stderr + "\n"}); got != want {
 				t.Errorf("got\n%v\nwant\n%v", got, want)
 			}
@@ -801,18 +607,60 @@ func TestScriptMissesTools(t *testing.T) {
 func TestScriptWithoutCluster(t *testing.T) {
 	for _, kubectl := range kubectls(t) {
 		t.Run(kubectl.name, func(t *testing.T) {
-			closed := httptest.NewServer(nil)
-			closed.Close()
-			got, _ := runAgainst(t, kubectl, closed.URL, "run-test.sh", nil, nil)
+			got, _ := runAgainst(t, kubectl, "http://"+closedPort(t), "./run-test.sh", nil, nil)
 			if got.code != 2 || got.stdout != "" || strings.Count(got.stderr, "\n") != 1 ||
-				!strings.HasPrefix(got.stderr, "run-test.sh: kubectl cannot ask the cluster: The connection to the server ") {
+				!strings.HasPrefix(got.stderr, "run-test.sh: kubectl cannot get Service stock-service-example in namespace default: The connection to the server ") {
 				t.Errorf("got\n%v", got)
+			}
+			got = runScript(t, kubectl, &cluster{noKnative: true}, "./run-test.sh", nil, nil)
+			if want := (result{2, "", `run-test.sh: kubectl cannot get Service stock-service-example in namespace default: error: the server doesn't have a resource type "ksvc"` + "\n"}); got != want {
+				t.Errorf("got\n%v\nwant\n%v", got, want)
 			}
 		})
 	}
 }
 
-func TestScriptCallsKubectlTwice(t *testing.T) {
+// -h is the script's own first comment, and names each variable that it reads.
+func TestScriptHelp(t *testing.T) {
+	script, err := os.ReadFile("run-test.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"./run-test.sh", "./latest-run-test.sh"} {
+		got := runIn(t, tools(t, scriptTools...), name, []string{"-h"}, nil)
+		if got.code != 0 || got.stderr != "" || !strings.HasPrefix(got.stdout, "Sends requests through the ingress gateway") {
+			t.Errorf("%s -h: got\n%v", name, got)
+		}
+		for _, m := range regexp.MustCompile(`\b([A-Z_]+)=\$\{[A-Z_]+:-([\w-]*)\}`).FindAllStringSubmatch(string(script), -1) {
+			if !strings.Contains(got.stdout, m[1]) || !strings.Contains(got.stdout, m[2]) {
+				t.Errorf("%s -h does not say that %s is %q unless set", name, m[1], m[2])
+			}
+		}
+	}
+}
+
+// The path to the script, a symbolic link to it and the folder that it is
+// called from do not matter.
+func TestLatestIsFoundFromAnywhere(t *testing.T) {
+	gateway := answers{from("v3")}.gateway(t, "latest-"+routeHost)
+	defer gateway.Close()
+	server := httptest.NewServer(&cluster{states: []object{readyService(split5050...)}})
+	defer server.Close()
+	here, _ := os.Getwd()
+	other := t.TempDir()
+	link(t, filepath.Join(here, "latest-run-test.sh"), filepath.Join(other, "preview"))
+	path := tools(t, scriptTools...)
+	link(t, self(t), filepath.Join(path, "kubectl"))
+	for _, script := range []string{"./preview", filepath.Join(here, "latest-run-test.sh")} {
+		cmd := command(t, path, script, nil, []string{"STUB_SERVER=" + server.URL, "GATEWAY=" + gateway.Listener.Addr().String()})
+		cmd.Dir = other
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != "Welcome to the v3 app! \n" {
+			t.Errorf("%s: %v\n%s", script, err, out)
+		}
+	}
+}
+
+func TestScriptCallsKubectlThrice(t *testing.T) {
 	gateway := answers{from("v1"), from("v2")}.gateway(t, routeHost)
 	defer gateway.Close()
 	server := httptest.NewServer(&cluster{
@@ -821,136 +669,342 @@ func TestScriptCallsKubectlTwice(t *testing.T) {
 		nodes:    []object{node("127.0.0.1")},
 	})
 	defer server.Close()
-	got, calls := runAgainst(t, kubectls(t)[0], server.URL, "run-test.sh", []string{"10"}, nil)
-	if got.code != 0 || calls != 2 {
+	got, calls := runAgainst(t, kubectls(t)[0], server.URL, "./run-test.sh", []string{"10"}, []string{"GATEWAY=" + gateway.Listener.Addr().String()})
+	if got.code != 0 || calls != 2 { // the Service, and once more at the end
 		t.Errorf("%d calls, want 2:\n%v", calls, got)
 	}
 }
 
-func TestScriptShowsProgressOnTerminal(t *testing.T) {
+// Time limits, on a gateway that accepts and is silent, on one that is gone,
+// and on one that is slow in the middle.
+func TestScriptGivesUp(t *testing.T) {
+	gone := closedPort(t)
+	tests := []struct {
+		name    string
+		answers answers // none: the gateway is gone
+		n       string
+		limit   time.Duration
+		stderr  string
+	}{
+		{"gone", nil, "200", 2 * time.Second, `gave up after 5 requests: set GATEWAY to an address that reaches the gateway from here
+5 of 5 requests failed: no answer (Failed to connect to 127.0.0.1 port ` + strings.TrimPrefix(gone, "127.0.0.1:") + `: Couldn't connect to server)
+`},
+		{"silence", answers{from("v1").going(silent)}, "200", 20 * time.Second, `gave up after 2 requests: set GATEWAY to an address that reaches the gateway from here
+2 of 2 requests failed: no answer (Operation timed out)
+`},
+		{"bodies that stall", answers{from("v1").going(stalled)}, "200", 20 * time.Second, `gave up after 2 requests: set GATEWAY to an address that reaches the gateway from here
+2 of 2 requests failed: an answer cut short (Operation timed out) from stock-service-example-v1
+`},
+		{"one body that stalls", answers{from("v1"), from("v1"), from("v1").going(stalled), from("v1")}, "4", 12 * time.Second,
+			"1 of 4 requests failed: an answer cut short (Operation timed out) from stock-service-example-v1\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			address := gone
+			if tt.answers != nil {
+				gateway := tt.answers.gateway(t, "localhost")
+				defer gateway.Close()
+				address = gateway.Listener.Addr().String()
+			}
+			start := time.Now()
+			got := runScript(t, kubectl{}, &cluster{}, "./run-test.sh", []string{tt.n}, []string{"DOMAIN_NAME=localhost", "GATEWAY=" + address})
+			if took := time.Since(start); took > tt.limit {
+				t.Errorf("took %v, want at most %v", took, tt.limit)
+			}
+			// since curl 8.9: "Could not connect"
+			got.stderr = strings.ReplaceAll(got.stderr, "Could not connect", "Couldn't connect")
+			if got.code != 1 || got.stderr != said(tt.stderr) {
+				t.Errorf("got\n%v\nwant on standard error\n%s", got, said(tt.stderr))
+			}
+			noneLeft(t, address)
+		})
+	}
+}
+
+// noneLeft fails if a curl for the address still runs.
+func noneLeft(t *testing.T, address string) {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", "grep -al -e '--connect-to' /proc/[0-9]*/cmdline 2>/dev/null | while read -r f; do tr '\\0' ' ' <$f; echo; done").Output()
+	if runtime.GOOS == "linux" && err == nil && strings.Contains(string(out), "::"+address) {
+		t.Errorf("a process is left:\n%s", out)
+	}
+}
+
+func closedPort(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// A signal ends the requests; what was answered is shown all the same.
+func TestScriptIsInterrupted(t *testing.T) {
+	for signal, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
+		t.Run(signal.String(), func(t *testing.T) {
+			var seen atomic.Int64
+			var all answers = times(10, from("v1"), from("v2"))
+			inner := append(all, from("v1").going(silent)).handler(t, "localhost", "/")
+			gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				seen.Add(1)
+				inner.ServeHTTP(w, r)
+			}))
+			defer gateway.Close()
+			address := gateway.Listener.Addr().String()
+			cmd := command(t, tools(t, scriptTools...), "./run-test.sh", []string{"50"}, []string{"DOMAIN_NAME=localhost", "GATEWAY=" + address})
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			var stdout, stderr strings.Builder
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for seen.Load() < 21 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			time.Sleep(100 * time.Millisecond)
+			start, to := time.Now(), cmd.Process.Pid
+			if signal == syscall.SIGINT {
+				to = -to // as a terminal sends it
+			}
+			syscall.Kill(to, signal)
+			cmd.Wait()
+			if took := time.Since(start); took > time.Second {
+				t.Errorf("took %v", took)
+			}
+			got := result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+			want := result{code, "50 requests to http://localhost/ through " + address + `
+
+REVISION                  OBSERVED  COUNT
+stock-service-example-v1     50.0%     10  ###############
+stock-service-example-v2     50.0%     10  ###############
+`, "run-test.sh: interrupted after 20 of 50 requests\n"}
+			if got != want {
+				t.Errorf("got\n%v\nwant\n%v", got, want)
+			}
+			noneLeft(t, address)
+		})
+	}
+}
+
+// A client with a connection at hand would quietly ask again on another, were
+// it to break; so would curl.
+func TestScriptUsesNewConnections(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var connections atomic.Int64
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			n := connections.Add(1)
+			go func() { // keeps alive whatever the client says, and drops each second request
+				defer conn.Close()
+				requests := bufio.NewReader(conn)
+				for i := n; ; i++ {
+					if _, err := http.ReadRequest(requests); err != nil || i%2 == 0 {
+						return
+					}
+					io.WriteString(conn, "HTTP/1.1 200 OK\r\nX-Revision: v1\r\nContent-Length: 2\r\n\r\nok")
+				}
+			}()
+		}
+	}()
+	got := runScript(t, kubectl{}, &cluster{}, "./run-test.sh", []string{"20"}, []string{"DOMAIN_NAME=localhost", "GATEWAY=" + listener.Addr().String()})
+	if want := "run-test.sh: 10 of 20 requests failed: no answer (Empty reply from server)\n"; got.code != 1 || got.stderr != want || connections.Load() != 20 {
+		t.Errorf("%d connections, got\n%v\nwant 20, and on standard error\n%s", connections.Load(), got, want)
+	}
+}
+
+// https asks the route's own name: the certificate, SNI and Host are its.
+func TestScriptWithTLS(t *testing.T) {
+	var serverName atomic.Value
+	gateway := httptest.NewUnstartedServer(answers{from("v1")}.handler(t, "example.com", "/"))
+	gateway.Config.ErrorLog = log.New(io.Discard, "", 0)
+	gateway.StartTLS() // its certificate is for example.com
+	defer gateway.Close()
+	inner := gateway.Config.Handler
+	gateway.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serverName.Store(r.TLS.ServerName)
+		inner.ServeHTTP(w, r)
+	})
+	state := secured(readyService(allV1...))
+	state["status"].(object)["url"] = "https://example.com"
+	port := gateway.Listener.Addr().(*net.TCPAddr).Port
+	c := func() *cluster {
+		return &cluster{states: []object{state}, services: []object{gatewayService(port - 1)}, nodes: []object{node("127.0.0.1")}}
+	}
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	write(t, bundle, pemOf(gateway.Certificate()))
+	got := runScript(t, kubectls(t)[0], c(), "./run-test.sh", []string{"3"}, []string{"CURL_CA_BUNDLE=" + bundle})
+	if got.code != 0 || serverName.Load() != "example.com" || !strings.HasPrefix(got.stdout, "3 requests to https://example.com/ through 127.0.0.1:") {
+		t.Errorf("server name %v, got\n%v", serverName.Load(), got)
+	}
+	got = runScript(t, kubectls(t)[0], c(), "./run-test.sh", []string{"50"}, nil)
+	if got.code != 1 || !strings.Contains(got.stderr, "5 of 5 requests failed: no answer (SSL certificate problem: ") ||
+		!strings.Contains(got.stderr, "; CURL_CA_BUNDLE names a file of certificates to trust)\n") {
+		t.Errorf("got\n%v", got)
+	}
+}
+
+// On a terminal the table grows in place, at most ten times a second.
+func TestScriptGrowsTableOnTerminal(t *testing.T) {
 	if _, err := exec.LookPath("script"); err != nil || runtime.GOOS != "linux" {
 		t.Skip("no script(1) of util-linux to make a terminal with")
 	}
-	gateway := answers{from("v1")}.gateway(t, "localhost")
+	gateway := answers{from("v1"), from("v2"), from("v3-with-a-name-that-is-wider-than-the-terminal-and-goes-on-and-on"), from("v2")}.gateway(t, "localhost")
 	defer gateway.Close()
-	cmd := exec.Command("script", "-qec", "./run-test.sh 3", "/dev/null")
-	cmd.Env = append(os.Environ(), "GATEWAY="+gateway.Listener.Addr().String(), "HOST=localhost")
+	cmd := exec.Command("script", "-qec", "stty cols 80; ./run-test.sh 40", "/dev/null")
+	cmd.Env = append(os.Environ(), "GATEWAY="+gateway.Listener.Addr().String(), "DOMAIN_NAME=localhost", "RATE=20", "TERM=xterm")
+	start := time.Now()
 	out, err := cmd.CombinedOutput()
+	took := time.Since(start)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if !strings.Contains(string(out), "\r1 of 3\r2 of 3\r3 of 3\r\x1b[K") {
-		t.Errorf("no progress in %q", out)
+	// each draws over the one before
+	frames := strings.Split(string(out), "A\r")
+	if n, most := len(frames)-1, int(10*took.Seconds())+1; n < 10 || n > most {
+		t.Errorf("%d tables in %v, want 10 to %d", n, took, most)
+	}
+	for _, frame := range frames[1:] {
+		for line := range strings.Lines(frame) {
+			if row, _, _ := strings.Cut(line, "\x1b"); len(row) > 80 {
+				t.Errorf("a row of %d columns on a terminal of 80: %s", len(row), row)
+			}
+		}
+	}
+	if last := frames[len(frames)-1]; !strings.Contains(last, "\nok: no request failed") {
+		t.Errorf("it ends with\n%s", last)
 	}
 }
 
-func TestScriptSendsThroughOneConnection(t *testing.T) {
-	var connections atomic.Int64
-	gateway := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, "Welcome to the v1 app! \n")
-	}))
-	gateway.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			connections.Add(1)
-		}
-	}
-	gateway.Start()
+// TestScriptOnAwks tallies alike with each awk that is installed.
+func TestScriptOnAwks(t *testing.T) {
+	gateway := append(times(3, from("v1"), from("v2")), from("v3").with(500), from("v2").going(truncated)).gateway(t, routeHost)
 	defer gateway.Close()
-	got := runScript(t, kubectl{}, cluster{}, "run-test.sh", []string{"200"}, []string{"HOST=localhost", "GATEWAY=" + gateway.Listener.Addr().String()})
-	if got.code != 0 || connections.Load() != 1 {
-		t.Errorf("%d connections for 200 requests, want 1:\n%v", connections.Load(), got)
+	want := ""
+	for _, awk := range []string{"awk", "mawk", "gawk", "original-awk", "busybox awk"} {
+		t.Run(awk, func(t *testing.T) {
+			name, _, _ := strings.Cut(awk, " ")
+			if _, err := exec.LookPath(name); err != nil {
+				t.Skip("not installed")
+			}
+			path := tools(t, append(scriptTools[1:], name)...)
+			link(t, self(t), filepath.Join(path, "kubectl"))
+			if name != "awk" {
+				write(t, filepath.Join(path, "awk"), "#!/bin/sh\nexec "+awk+" \"$@\"\n")
+			}
+			server := httptest.NewServer(&cluster{states: []object{readyService(split433...)}})
+			defer server.Close()
+			for _, locale := range locales() {
+				got := runIn(t, path, "./run-test.sh", []string{"80"}, []string{"LC_ALL=" + locale, "STUB_SERVER=" + server.URL, "GATEWAY=" + gateway.Listener.Addr().String()})
+				if want == "" {
+					want = got.String()
+				}
+				if got.code != 1 || got.String() != want || !strings.Contains(want, "10 of 80 requests failed: status 500 from stock-service-example-v3\n") {
+					t.Errorf("%s: got\n%v\nwant\n%s", locale, got, want)
+				}
+			}
+		})
 	}
 }
 
-// kubectl is a way to run kubectl; the zero kubectl is none.
-type kubectl struct{ name, path string }
-
-// kubectls are the stub and, where it is installed, kubectl itself.
-func kubectls(t *testing.T) []kubectl {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+// locales are one with a decimal point and, where it is installed, one with a
+// decimal comma.
+func locales() []string {
+	installed, _ := exec.Command("locale", "-a").Output()
+	if strings.Contains(string(installed), "de_DE.utf8") {
+		return []string{"C", "de_DE.utf8"}
 	}
-	all := []kubectl{{"stub", self}}
-	path, err := exec.LookPath("kubectl")
-	if err != nil {
-		t.Log("kubectl is not installed: its stub alone stands for it")
-		return all
-	}
-	return append(all, kubectl{"kubectl", path})
+	return []string{"C"}
 }
 
-type result struct {
-	code           int
-	stdout, stderr string
-}
+// TestFalseAlarms computes how often an honest split would fail: less than
+// once in 10,000 runs. The bounds are the script's own, found by giving it
+// answers at and beyond them.
+func TestFalseAlarms(t *testing.T) {
+	path := tools(t, scriptTools...)
+	os.Remove(filepath.Join(path, "curl"))
+	link(t, self(t), filepath.Join(path, "curl"))
+	link(t, self(t), filepath.Join(path, "kubectl"))
+	for _, split := range [][]int{{50, 50}, {40, 30, 30}, {95, 5}, {99, 1}} {
+		for _, n := range []int{20, 100, 300, 1000} {
+			t.Run(fmt.Sprint(split, " ", n), func(t *testing.T) {
+				t.Parallel()
+				var traffic []target
+				for i, percent := range split {
+					traffic = append(traffic, target{fmt.Sprint("v", i+1), "", percent})
+				}
+				server := httptest.NewServer(&cluster{states: []object{readyService(traffic...)}})
+				defer server.Close()
+				// passes runs the script on counts of v1 and v2, and v3 the rest
+				passes := func(counts ...int) bool {
+					given := ""
+					for i, c := range counts {
+						given += fmt.Sprintf("v%d:%d ", i+1, c)
+					}
+					got := runIn(t, path, "./run-test.sh", []string{fmt.Sprint(n)}, []string{"STUB_SERVER=" + server.URL, "STUB_ANSWERS=" + given, "GATEWAY=localhost"})
+					if got.code > 1 {
+						t.Fatalf("counts %v: got\n%v", counts, got)
+					}
+					return got.code == 0
+				}
 
-func (r result) String() string {
-	return fmt.Sprintf("exit %d\n-- stdout --\n%s-- stderr --\n%s", r.code, r.stdout, r.stderr)
-}
-
-func runScript(t *testing.T, k kubectl, c cluster, script string, args, env []string) result {
-	server := httptest.NewServer(&c)
-	defer server.Close()
-	got, _ := runAgainst(t, k, server.URL, script, args, env)
-	return got
-}
-
-// runAgainst returns how often the stub was called, too.
-func runAgainst(t *testing.T, k kubectl, server, script string, args, env []string) (got result, calls int) {
-	path := tools(t, "bash", "awk", "cat", "curl", "dirname", "mktemp", "rm", "sed", "sleep", "sort", "tail")
-	home := t.TempDir()
-	write(t, filepath.Join(home, ".curlrc"), "include\n") // must not matter
-	config := filepath.Join(home, "config")
-	write(t, config, `{"apiVersion": "v1", "kind": "Config", "current-context": "c",
-		"contexts": [{"name": "c", "context": {"cluster": "c"}}],
-		"clusters": [{"name": "c", "cluster": {"server": "`+server+`"}}]}`)
-	called := filepath.Join(home, "calls")
-	if k.path != "" {
-		if err := os.Symlink(k.path, filepath.Join(path, "kubectl")); err != nil {
-			t.Fatal(err)
+				alarm := 0.0 // at most: the rows' alarms may fall together
+				for i, percent := range split {
+					p := float64(percent) / 100
+					lo, hi := chanceBounds(n, p, 1e-4/float64(2*len(split)))
+					alarm += tail(n, p, 0, lo-1) + tail(n, p, hi+1, n)
+					if len(split) > 2 && i > 0 {
+						continue // the others cannot be held where they pass so simply
+					}
+					for count, want := range map[int]bool{lo - 1: false, lo: true, hi: true, hi + 1: false} {
+						if count < 0 || count > n {
+							continue
+						}
+						rest := n - count
+						counts := []int{count, rest}
+						if i == 1 {
+							counts = []int{rest, count}
+						}
+						if len(split) == 3 {
+							counts = []int{count, rest / 2, rest - rest/2}
+						}
+						if got := passes(counts...); got != want {
+							t.Errorf("%d%%: %d of %d passes: %v, want %v", percent, count, n, got, want)
+						}
+					}
+				}
+				t.Logf("false alarms: less than %.2g of all runs", alarm)
+				if alarm > 1e-4 {
+					t.Errorf("too many")
+				}
+			})
 		}
 	}
-	got = runIn(t, path, script, args, append([]string{"HOME=" + home, "KUBECONFIG=" + config, "STUB_SERVER=" + server, "STUB_CALLS=" + called}, env...))
-	said, _ := os.ReadFile(called)
-	return got, strings.Count(string(said), "\n")
 }
 
-// tools returns a folder with these programs and no others.
-func tools(t *testing.T, names ...string) string {
-	dir := t.TempDir()
-	for _, name := range names {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			t.Skipf("%s is not installed, which the scripts need", name)
-		}
-		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
+// chanceBounds are the outermost counts whose tail is more than chance.
+func chanceBounds(n int, p, chance float64) (lo, hi int) {
+	for lo = 0; tail(n, p, 0, lo) <= chance; lo++ {
 	}
-	return dir
+	for hi = n; tail(n, p, hi, n) <= chance; hi-- {
+	}
+	return lo, hi
 }
 
-func runIn(t *testing.T, path, script string, args, env []string) result {
-	for _, name := range []string{"run-test.sh", "latest-run-test.sh"} {
-		if _, err := os.ReadFile(name); err != nil { // go test's cache learns that it depends on it
-			t.Fatal(err)
-		}
+// tail is the probability of from to to successes in n trials of p.
+func tail(n int, p float64, from, to int) (sum float64) {
+	lg := func(x int) float64 { v, _ := math.Lgamma(float64(x) + 1); return v }
+	for k := from; k <= to; k++ {
+		sum += math.Exp(lg(n) - lg(k) - lg(n-k) + float64(k)*math.Log(p) + float64(n-k)*math.Log1p(-p))
 	}
-	cmd := exec.Command("bash", append([]string{"./" + script}, args...)...)
-	cmd.Env = append([]string{"PATH=" + path}, env...)
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	return sum
 }
