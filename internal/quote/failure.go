@@ -27,15 +27,13 @@ func badGateway(reason string) error {
 type progress struct{ atomic.Int32 }
 
 const (
-	starting = iota
-	connecting
+	connecting = iota
 	asked
 	answered
 )
 
 func (p *progress) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GetConn:              func(string) { p.Store(connecting) },
 		GotConn:              func(httptrace.GotConnInfo) { p.Store(asked) },
 		GotFirstResponseByte: func() { p.Store(answered) },
 	}
@@ -44,7 +42,7 @@ func (p *progress) trace() *httptrace.ClientTrace {
 // late says what was not done within limit.
 func (p *progress) late(limit time.Duration) error {
 	reason := fmt.Sprintf("the quote provider took longer than %v to answer", limit)
-	if p.Load() <= connecting {
+	if p.Load() == connecting {
 		reason = fmt.Sprintf("there was no connection to the quote provider within %v", limit)
 	}
 	return &UpstreamError{Status: http.StatusGatewayTimeout, Reason: reason}
@@ -53,8 +51,6 @@ func (p *progress) late(limit time.Duration) error {
 // failure says what err, of a RoundTripper, means.
 func (p *progress) failure(err error) error {
 	switch p.Load() {
-	case starting:
-		return badGateway("HTTP_PROXY or HTTPS_PROXY is not a proxy's URL")
 	case connecting:
 		return unconnected(err)
 	case asked:
@@ -96,7 +92,7 @@ func unconnected(err error) error {
 	case errors.As(err, &network) && network.Op == "remote error": // an alert, from a fixed list
 		return fmt.Errorf("%w: %w", badGateway(who+" refused TLS"), network.Err)
 	}
-	return badGateway("the connection to the quote provider was broken off before it was ready")
+	return badGateway("the connection to the quote provider failed before it could be asked")
 }
 
 // checkProxy is an http.Transport's OnProxyConnectResponse.

@@ -144,11 +144,11 @@ func TestNoConnection(t *testing.T) {
 			},
 			reason: "the quote provider refused TLS", cause: ": tls: protocol version not supported"},
 
-		{name: "no proxy's URL", address: "prices.example",
+		{name: "an error of Proxy", address: "prices.example",
 			setUp: func(tr *http.Transport) {
-				tr.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New("invalid proxy address " + key) }
+				tr.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New("refusing to use " + key) }
 			},
-			reason: "HTTP_PROXY or HTTPS_PROXY is not a proxy's URL"},
+			reason: "the connection to the quote provider failed before it could be asked"},
 		{name: "proxy refused", address: "prices.example", setUp: proxied(dead),
 			reason: "the proxy to the quote provider cannot be reached", cause: ": dial tcp " + dead + ": connect: connection refused"},
 		{name: "proxy answers 403", address: "prices.example", setUp: proxy("HTTP/1.1 403 KEY\r\n\r\nKEY"),
@@ -156,11 +156,11 @@ func TestNoConnection(t *testing.T) {
 		{name: "proxy answers 204", address: "prices.example", setUp: proxy("HTTP/1.1 204 KEY\r\n\r\n"),
 			reason: "the proxy to the quote provider answered with status 204"},
 		{name: "proxy answers no HTTP", address: "prices.example", setUp: proxy("KEY\r\n\r\n"),
-			reason: "the connection to the quote provider was broken off before it was ready"},
+			reason: "the connection to the quote provider failed before it could be asked"},
 		{name: "proxy closes", address: "prices.example", setUp: proxy(""),
-			reason: "the connection to the quote provider was broken off before it was ready"},
+			reason: "the connection to the quote provider failed before it could be asked"},
 		{name: "no TLS behind the proxy", address: "prices.example", setUp: proxy("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 400 KEY\r\n\r\n"),
-			reason: "the connection to the quote provider was broken off before it was ready"},
+			reason: "the connection to the quote provider failed before it could be asked"},
 		{name: "a proxy with a certificate of nobody", address: "prices.example",
 			setUp: func(tr *http.Transport) {
 				tr.Proxy = http.ProxyURL(&url.URL{Scheme: "https", Host: secureAddress})

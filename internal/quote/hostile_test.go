@@ -125,7 +125,7 @@ func TestHostileUpstreams(t *testing.T) {
 		{name: "a byte order mark and HTML", serve: say(ok + "\r\n\ufeff<html>TARGET"), status: 502, reason: "the quote provider's answer has text for a price"},
 
 		{name: "TLS to a plain port", scheme: "https", serve: say("HTTP/1.1 400 TARGET\r\n\r\n"), status: 502, reason: "the quote provider does not speak TLS at this port"},
-		{name: "TLS, closed at once", scheme: "https", serve: func(net.Conn, string) {}, status: 502, reason: "the connection to the quote provider was broken off before it was ready"},
+		{name: "TLS, closed at once", scheme: "https", serve: func(net.Conn, string) {}, status: 502, reason: "the connection to the quote provider failed before it could be asked"},
 		{name: "TLS, an alert", scheme: "https", serve: say("\x15\x03\x01\x00\x02\x02\x28"), status: 502, reason: "the quote provider refused TLS"},
 		{name: "refused", serve: nil, status: 502, reason: "the quote provider cannot be reached"},
 	} {

@@ -1,12 +1,18 @@
 package quote
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -106,5 +112,263 @@ func TestProviders(t *testing.T) {
 				t.Error(&log)
 			}
 		})
+	}
+}
+
+// provider answers as a server would, with no connection: in a synctest bubble.
+type provider func(ticker string) *http.Response
+
+func (p provider) RoundTrip(r *http.Request) (*http.Response, error) {
+	return p(strings.TrimPrefix(r.URL.Path, "/")), nil
+}
+
+func answer(status int, body string, header ...string) *http.Response {
+	recorder := httptest.NewRecorder()
+	for i := 0; i < len(header); i += 2 {
+		recorder.Header().Set(header[i], header[i+1])
+	}
+	recorder.WriteHeader(status)
+	io.WriteString(recorder, body)
+	return recorder.Result()
+}
+
+// ask returns what a client sees: the price, or the status, Retry-After and
+// reason.
+func ask(t *testing.T, u *Upstream, ticker string) string {
+	q, err := u.Quote(t.Context(), ticker)
+	var failure *UpstreamError
+	switch {
+	case err == nil:
+		return q.Price.String()
+	case errors.As(err, &failure):
+		return fmt.Sprintf("%d %s %s", failure.Status, failure.RetryAfter, failure.Reason)
+	}
+	return err.Error()
+}
+
+func asking(p provider, ttl time.Duration, lines io.Writer) *Upstream {
+	upstream := NewUpstream(Template{url: "http://example.com/{ticker}", host: "example.com"}, nil, ttl, slog.New(slog.NewTextHandler(lines, nil)))
+	upstream.transport = p
+	return upstream
+}
+
+func TestRateLimit(t *testing.T) {
+	const limited = " the quote provider's rate limit is reached"
+	for _, test := range []struct {
+		name, retryAfter string // DATE is 30 s later
+		ttl, hold        time.Duration
+		told             string
+	}{
+		{"seconds", "30", time.Minute, 30 * time.Second, "30"},
+		{"a date", "DATE", time.Minute, 30 * time.Second, "30"},
+		{"a minute at most", "86400", time.Hour, time.Minute, "60"},
+		{"more seconds than there are", "99999999999999999999999", time.Hour, time.Minute, "60"},
+		{"a date far away", "Fri, 31 Dec 9999 23:59:59 GMT", time.Hour, time.Minute, "60"},
+		{"a date in the past", "Thu, 22 May 1975 20:00:00 GMT", time.Hour, time.Second, "1"},
+		{"0", "0", time.Hour, time.Second, "1"},
+		{"nothing", "", 10 * time.Second, 10 * time.Second, "10"},
+		{"nothing, a long TTL", "", time.Hour, time.Minute, "60"},
+		{"nothing, a broken TTL", "", 2500 * time.Millisecond, 2500 * time.Millisecond, "3"},
+		{"nothing, no TTL", "", 0, time.Second, "1"},
+		{"negative", "-5", 10 * time.Second, 10 * time.Second, "10"},
+		{"a fraction", "1.5", 10 * time.Second, 10 * time.Second, "10"},
+		{"words", "soon", 10 * time.Second, 10 * time.Second, "10"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fetches := 0
+				upstream := asking(func(string) *http.Response {
+					if fetches++; fetches > 1 {
+						return answer(200, "201.36")
+					}
+					date := time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat)
+					return answer(429, "", "Retry-After", strings.Replace(test.retryAfter, "DATE", date, 1))
+				}, test.ttl, io.Discard)
+				start := time.Now()
+				if got, want := ask(t, upstream, "AAPL"), "503 "+test.told+limited; got != want {
+					t.Errorf("%s, want %s", got, want)
+				}
+				for i := range 50 {
+					if got, want := ask(t, upstream, fmt.Sprintf("T%d", i)), "503 "+test.told+limited; got != want {
+						t.Errorf("%s, want %s", got, want)
+					}
+				}
+				time.Sleep(test.hold - time.Since(start) - time.Millisecond)
+				if got, want := ask(t, upstream, "AAPL"), "503 1"+limited; got != want || fetches != 1 {
+					t.Errorf("at the end: %s, want %s; %d fetches", got, want, fetches)
+				}
+				time.Sleep(time.Millisecond)
+				if got := ask(t, upstream, "AAPL"); got != "201.36" {
+					t.Errorf("afterwards: %s", got)
+				}
+			})
+		})
+	}
+}
+
+// A rate limit touches neither what is kept nor the fetches that are under way,
+// and the longest counts.
+func TestRateLimitBesideOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fetches := 0
+		upstream := asking(func(ticker string) *http.Response {
+			fetches++
+			switch ticker {
+			case "SLOW":
+				time.Sleep(3 * time.Second)
+			case "LONG":
+				return answer(429, "", "Retry-After", "30")
+			case "SHORT":
+				time.Sleep(time.Second)
+				return answer(429, "", "Retry-After", "5")
+			case "NOPE":
+				return answer(404, "")
+			}
+			return answer(200, "201.36")
+		}, 20*time.Second, io.Discard)
+		ask(t, upstream, "KEPT")
+		ask(t, upstream, "NOPE")
+
+		start := time.Now()
+		for ticker, want := range map[string]string{
+			"SLOW":  "201.36",
+			"SHORT": "503 5 the quote provider's rate limit is reached",
+		} {
+			for range 2 { // the second shares the fetch of the first
+				go func() {
+					if got := ask(t, upstream, ticker); got != want {
+						t.Errorf("%s, under way: %s, want %s", ticker, got, want)
+					}
+				}()
+			}
+		}
+		synctest.Wait()
+		ask(t, upstream, "LONG")
+		go func() { // the fetch of SLOW is still under way
+			if got := ask(t, upstream, "SLOW"); got != "201.36" {
+				t.Errorf("a late one: %s", got)
+			}
+		}()
+		for _, step := range []struct {
+			at           time.Duration
+			ticker, want string
+		}{
+			{4 * time.Second, "KEPT", "201.36"},
+			{4 * time.Second, "NOPE", "unknown ticker"},
+			{4 * time.Second, "SLOW", "201.36"},
+			{4 * time.Second, "OTHER", "503 26 the quote provider's rate limit is reached"},
+			{20500 * time.Millisecond, "KEPT", "503 10 the quote provider's rate limit is reached"}, // expired
+			{29999 * time.Millisecond, "OTHER", "503 1 the quote provider's rate limit is reached"},
+		} {
+			time.Sleep(time.Until(start.Add(step.at)))
+			if got := ask(t, upstream, step.ticker); got != step.want {
+				t.Errorf("%s at %v: %s, want %s", step.ticker, step.at, got, step.want)
+			}
+		}
+		if fetches != 5 {
+			t.Errorf("%d fetches", fetches)
+		}
+		time.Sleep(time.Millisecond)
+		if got := ask(t, upstream, "OTHER"); got != "201.36" {
+			t.Errorf("afterwards: %s", got)
+		}
+	})
+}
+
+// Where there never was a price, or none for long, the log says what the
+// provider answers instead, in few lines.
+func TestUnknownTickersInTheLog(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		pointer Pointer
+		price   string // an answer with a price of 1
+		status  int
+		body    string
+		why     string
+	}{
+		{"a mistyped path", nil, `1`, 404, "", "the quote provider answered with status 404"},
+		{"a mistyped pointer", Pointer{"prise"}, `{"prise":1}`, 200, `{"price":1}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
+		{"an error object", Pointer{"price"}, `{"price":1}`, 200, `{"status":"error"}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
+		{"null", Pointer{"price"}, `{"price":1}`, 200, `{"price":null}`, "the quote provider's price is null"},
+		{"0", nil, `1`, 200, "0.00", "the quote provider's price is 0"},
+		{"an empty answer", nil, `1`, 200, "", "the quote provider's price is empty or N/A"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var lines strings.Builder
+			upstream := asking(func(ticker string) *http.Response {
+				if ticker == "AAPL" {
+					return answer(200, test.price)
+				}
+				return answer(test.status, test.body)
+			}, 0, &lines)
+			upstream.pointer = test.pointer
+			price := func() {
+				if got := ask(t, upstream, "AAPL"); got != "1" {
+					t.Errorf("AAPL: %s", got)
+				}
+			}
+			// unknown asks n times, and returns the counts in the log
+			unknown := func(n int) (counts []string) {
+				lines.Reset()
+				for range n {
+					if got := ask(t, upstream, "NOPE"); got != "unknown ticker" {
+						t.Errorf("NOPE: %s", got)
+					}
+				}
+				for line := range strings.Lines(lines.String()) {
+					_, told, _ := strings.Cut(strings.TrimSpace(line), `level=WARN msg="unknown tickers only" count=`)
+					count, rest, _ := strings.Cut(told, " ")
+					if want := `ticker=NOPE provider=example.com err="unknown ticker: ` + test.why + `"`; rest != want {
+						t.Errorf("%s, want %s", line, want)
+					}
+					counts = append(counts, count)
+				}
+				return counts
+			}
+
+			if got, want := unknown(1000), strings.Fields("1 2 4 8 16 32 64 128 256 512"); !slices.Equal(got, want) {
+				t.Errorf("no price ever: %q, want %q", got, want)
+			}
+			price()
+			if got := unknown(63); len(got) > 0 {
+				t.Errorf("after a price: %q", got)
+			}
+			price()
+			if got, want := unknown(200), []string{"64", "128"}; !slices.Equal(got, want) {
+				t.Errorf("no price for long: %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// An answer too many on a connection is not the price of the next ticker.
+func TestConnectionHasOneAnswer(t *testing.T) {
+	asked := make(chan string, 100)
+	address := accept(t, func(conn net.Conn) {
+		requests := bufio.NewReader(conn)
+		for {
+			req, err := http.ReadRequest(requests)
+			if err != nil {
+				return
+			}
+			asked <- conn.RemoteAddr().String()
+			answer := "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + strings.TrimPrefix(req.URL.Path, "/T")
+			io.WriteString(conn, answer+answer)
+		}
+	})
+	template, err := ParseTemplate("http://"+address+"/{ticker}", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	upstream := NewUpstream(template, nil, 0, slog.New(slog.DiscardHandler))
+	connections := map[string]bool{}
+	for i := 1; i <= 9; i++ {
+		if got := ask(t, upstream, fmt.Sprintf("T%d", i)); got != fmt.Sprint(i) {
+			t.Errorf("T%d: %s", i, got)
+		}
+		connections[<-asked] = true
+	}
+	if len(connections) != 9 {
+		t.Errorf("9 fetches on %d connections", len(connections))
 	}
 }
