@@ -259,6 +259,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 			time.Sleep(1100 * time.Millisecond)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		var got []string
 		for line := range strings.Lines(lines.String()) {
 			_, told, _ := strings.Cut(strings.TrimSpace(line), " ")

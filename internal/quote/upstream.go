@@ -43,13 +43,13 @@ type Upstream struct {
 // serves only what it keeps. It obeys HTTP_PROXY, HTTPS_PROXY, NO_PROXY and
 // SSL_CERT_FILE.
 //
-// What a provider sends before it is asked net/http writes to the standard log,
-// and that may repeat an earlier request, with the key: discard that log.
+// Discard the standard log: net/http writes there what a provider sends before
+// it is asked, and that may repeat an earlier request, with the key.
 func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slog.Logger) *Upstream {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxResponseHeaderBytes = maxBody
-	// on a connection that is used again, an answer too many would be taken for
-	// that to the next ticker
+	// on a connection that is used again, one answer too many would be taken
+	// for the price of the next ticker
 	transport.DisableKeepAlives = true
 	transport.OnProxyConnectResponse = checkProxy
 	u := &Upstream{
@@ -85,12 +85,12 @@ func (u *Upstream) fetch(ticker string) (Quote, error) {
 	return Quote{}, ErrUnknown
 }
 
-// suspect tells whether to log the nth unknown ticker in a row. One is of no
-// interest; when there was never a price, or none for long, QUOTE_URL,
-// QUOTE_KEY or QUOTE_POINTER may be wrong. It picks each power of 2, so that
-// the log does not grow with the number of requests.
+// suspect tells whether to log the nth unknown ticker in a row. Where there was
+// never a price, or none for long, the mistake may be in QUOTE_URL, QUOTE_KEY
+// or QUOTE_POINTER. Only the powers of 2 are logged, so that clients who ask
+// for nonsense do not fill the log.
 func suspect(n int64, priced bool) bool {
-	return n&(n-1) == 0 && (!priced || n >= 64)
+	return n&(n-1) == 0 && (!priced || n >= 16)
 }
 
 func (u *Upstream) price(ctx context.Context, ticker string, at *progress) (json.Number, error) {

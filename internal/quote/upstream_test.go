@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,9 +211,9 @@ func TestRateLimit(t *testing.T) {
 // and the longest counts.
 func TestRateLimitBesideOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fetches := 0
+		var fetches atomic.Int32
 		upstream := asking(func(ticker string) *http.Response {
-			fetches++
+			fetches.Add(1)
 			switch ticker {
 			case "SLOW":
 				time.Sleep(3 * time.Second)
@@ -265,8 +266,8 @@ func TestRateLimitBesideOthers(t *testing.T) {
 				t.Errorf("%s at %v: %s, want %s", step.ticker, step.at, got, step.want)
 			}
 		}
-		if fetches != 5 {
-			t.Errorf("%d fetches", fetches)
+		if n := fetches.Load(); n != 5 {
+			t.Errorf("%d fetches", n)
 		}
 		time.Sleep(time.Millisecond)
 		if got := ask(t, upstream, "OTHER"); got != "201.36" {
@@ -330,11 +331,11 @@ func TestUnknownTickersInTheLog(t *testing.T) {
 				t.Errorf("no price ever: %q, want %q", got, want)
 			}
 			price()
-			if got := unknown(63); len(got) > 0 {
+			if got := unknown(15); len(got) > 0 {
 				t.Errorf("after a price: %q", got)
 			}
 			price()
-			if got, want := unknown(200), []string{"64", "128"}; !slices.Equal(got, want) {
+			if got, want := unknown(100), []string{"16", "32", "64"}; !slices.Equal(got, want) {
 				t.Errorf("no price for long: %q, want %q", got, want)
 			}
 		})
