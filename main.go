@@ -35,8 +35,8 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	// net/http's client writes there what a quote provider sent out of turn,
-	// and that may repeat the request, with the key
+	// net/http's client writes there what a quote provider sends before it is
+	// asked, and that may repeat an earlier request, with the key
 	log.SetOutput(io.Discard)
 
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)

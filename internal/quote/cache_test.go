@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -146,6 +148,67 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
+// What was asked for lately, and a price, outlives many unknown tickers.
+func TestCacheForgetsWhatNobodyAsksFor(t *testing.T) {
+	const many = 8 * cacheSize
+	for _, test := range []struct {
+		name           string
+		others         error // for each other ticker
+		err            error // for AAPL
+		asked          int   // AAPL again after so many others, or never
+		atOnce, forgot bool
+	}{
+		{name: "a price among unknown tickers", others: ErrUnknown},
+		{name: "a price among unknown tickers, all at once", others: ErrUnknown, atOnce: true},
+		{name: "a price among failures", others: &UpstreamError{Status: 502}},
+		{name: "a price that is asked for, among prices", asked: cacheSize - 1},
+		{name: "a price that is not asked for, among prices", forgot: true},
+		{name: "a price that is asked for too late, among prices", asked: cacheSize, forgot: true},
+		{name: "an unknown ticker that is asked for, among unknown ones", others: ErrUnknown, err: ErrUnknown, asked: cacheSize - 1},
+		{name: "an unknown ticker that is not asked for, among unknown ones", others: ErrUnknown, err: ErrUnknown, forgot: true},
+		{name: "an unknown ticker that is asked for, among prices", err: ErrUnknown, asked: cacheSize / 2, forgot: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var fetches atomic.Int32 // of AAPL
+				c := newCache(time.Hour, func(ticker string) (Quote, error) {
+					if ticker == "AAPL" {
+						fetches.Add(1)
+						return Quote{Price: "1"}, test.err
+					}
+					time.Sleep(time.Millisecond)
+					return Quote{Price: "2"}, test.others
+				})
+				ask := func(ticker string, want error) {
+					if _, err := c.Quote(t.Context(), ticker); err != want {
+						t.Errorf("%s: %v, want %v", ticker, err, want)
+					}
+				}
+				ask("AAPL", test.err)
+				var wg sync.WaitGroup
+				for i := range many {
+					if test.asked > 0 && i%test.asked == test.asked-1 {
+						ask("AAPL", test.err)
+					}
+					if test.atOnce {
+						wg.Go(func() { c.Quote(t.Context(), fmt.Sprintf("T%d", i)) }) // most are refused
+						continue
+					}
+					ask(fmt.Sprintf("T%d", i), test.others)
+				}
+				wg.Wait()
+				ask("AAPL", test.err)
+				if n := fetches.Load(); n > 1 != test.forgot {
+					t.Errorf("%d fetches of AAPL", n)
+				}
+				if n := len(c.entries); n > cacheSize || n != c.prices.Len()+c.unknown.Len() || c.underWay != 0 {
+					t.Errorf("%d entries, %d prices, %d unknown, %d under way", n, c.prices.Len(), c.unknown.Len(), c.underWay)
+				}
+			})
+		})
+	}
+}
+
 func TestCacheFullOfFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(time.Hour, func(ticker string) (Quote, error) {
@@ -174,6 +237,37 @@ func TestCacheFullOfFetches(t *testing.T) {
 		}
 		if n := len(c.entries); n > cacheSize {
 			t.Errorf("%d entries", n)
+		}
+	})
+}
+
+// Each refusal is counted in the log, which has a line for 5 s of them.
+func TestRefusalsAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines strings.Builder
+		c := newCache(time.Hour, func(string) (Quote, error) {
+			time.Sleep(time.Minute)
+			return Quote{}, nil
+		})
+		c.log, c.size = slog.New(slog.NewTextHandler(&lines, nil)), 1
+		go c.Quote(t.Context(), "A")
+		synctest.Wait()
+		for range 12 {
+			for range 100 {
+				c.Quote(t.Context(), "B")
+			}
+			time.Sleep(1100 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		var got []string
+		for line := range strings.Lines(lines.String()) {
+			_, told, _ := strings.Cut(strings.TrimSpace(line), " ")
+			got = append(got, told)
+		}
+		const told = `level=WARN msg="too many tickers are being fetched" limit=1 refused=`
+		if want := []string{told + "500", told + "500", told + "200"}; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
 		}
 	})
 }

@@ -38,7 +38,7 @@ var ErrTicker = errors.New("a ticker is 1 to 15 letters, digits and . - ^ =")
 type UpstreamError struct {
 	// Status is the HTTP status to answer with: 502, 503 or 504.
 	Status int
-	// RetryAfter is the provider's Retry-After header, or empty.
+	// RetryAfter is the number of seconds after which to ask again, or empty.
 	RetryAfter string
 	Reason     string
 }

@@ -1,63 +1,19 @@
 package quote
 
 import (
-	"cmp"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
-
-func TestParseTemplate(t *testing.T) {
-	for template, want := range map[string]string{
-		"https://api.example.com/{ticker}":                   "api.example.com",
-		"HTTP://api.example.com:8080/p?s={ticker}&k={key}":   "api.example.com:8080",
-		"http://[::1]:8080?s={ticker}":                       "[::1]:8080",
-		"https://api.example.com/{key}/{ticker}?again={key}": "api.example.com",
-	} {
-		got, err := ParseTemplate(template, "secret")
-		if err != nil || got.Host() != want || got.NeedsKey() != strings.Contains(template, "key") {
-			t.Errorf("%s: %v, host %s, needs key: %t", template, err, got.Host(), got.NeedsKey())
-		}
-	}
-
-	for template, want := range map[string]string{
-		"":                                      "want an http or https URL",
-		"secret":                                "want an http or https URL",
-		"secret.example.com/{ticker}":           "want an http or https URL",
-		"/secret/{ticker}":                      "want an http or https URL",
-		"//secret.example.com/{ticker}":         "want an http or https URL",
-		"ftp://secret.example.com/{ticker}":     "want an http or https URL",
-		"file:///secret/{ticker}":               "want an http or https URL",
-		"http:secret/{ticker}":                  "want an http or https URL",
-		"https:///secret/{ticker}":              "want an http or https URL",
-		"https://:443/secret/{ticker}":          "want an http or https URL",
-		"https://secret.example.com:x/{ticker}": "want an http or https URL",
-		"https://secret .example.com/{ticker}":  "want an http or https URL",
-		"https://example.com/{ticker}%secret":   "want an http or https URL",
-		"https://example.com/{ticker}\nsecret":  "want an http or https URL",
-		"https://u:secret@example.com/{ticker}": "a user in the URL is not supported; put {key} in its path or query",
-		"https://{key}@example.com/{ticker}":    "a user in the URL is not supported; put {key} in its path or query",
-		"https://example.com/secret":            "want {ticker} where the ticker belongs",
-		"https://example.com/{TICKER}/secret":   "want {ticker} where the ticker belongs",
-		"https://{ticker}.example.com/secret":   "{ticker} and {key} belong in the path or query",
-		"https://{key}.example.com/{ticker}":    "{ticker} and {key} belong in the path or query",
-		"https://example.com{ticker}":           "{ticker} and {key} belong in the path or query",
-		"https://example.com/secret#{ticker}":   "what follows # in a URL is not sent; write a # as %23",
-		"https://example.com/{ticker}?k=secr#t": "what follows # in a URL is not sent; write a # as %23",
-	} {
-		got, err := ParseTemplate(template, "secret")
-		if err == nil || err.Error() != want || got != (Template{}) {
-			t.Errorf("%q: %v, want %s", template, err, want)
-		}
-	}
-}
 
 // The providers of the README, with what they answer for a ticker that they
 // know and for one that they do not.
@@ -158,150 +114,252 @@ func TestProviders(t *testing.T) {
 	}
 }
 
-func TestParsePrice(t *testing.T) {
-	const noPrice = "the quote provider's answer has no price where QUOTE_POINTER points"
-	const noNumber = "the quote provider's answer has text for a price"
+// provider answers as a server would, with no connection: in a synctest bubble.
+type provider func(ticker string) *http.Response
+
+func (p provider) RoundTrip(r *http.Request) (*http.Response, error) {
+	return p(strings.TrimPrefix(r.URL.Path, "/")), nil
+}
+
+func answer(status int, body string, header ...string) *http.Response {
+	recorder := httptest.NewRecorder()
+	for i := 0; i < len(header); i += 2 {
+		recorder.Header().Set(header[i], header[i+1])
+	}
+	recorder.WriteHeader(status)
+	io.WriteString(recorder, body)
+	return recorder.Result()
+}
+
+// ask returns what a client sees: the price, or the status, Retry-After and
+// reason.
+func ask(t *testing.T, u *Upstream, ticker string) string {
+	q, err := u.Quote(t.Context(), ticker)
+	var failure *UpstreamError
+	switch {
+	case err == nil:
+		return q.Price.String()
+	case errors.As(err, &failure):
+		return fmt.Sprintf("%d %s %s", failure.Status, failure.RetryAfter, failure.Reason)
+	}
+	return err.Error()
+}
+
+func asking(p provider, ttl time.Duration, lines io.Writer) *Upstream {
+	upstream := NewUpstream(Template{url: "http://example.com/{ticker}", host: "example.com"}, nil, ttl, slog.New(slog.NewTextHandler(lines, nil)))
+	upstream.transport = p
+	return upstream
+}
+
+func TestRateLimit(t *testing.T) {
+	const limited = " the quote provider's rate limit is reached"
 	for _, test := range []struct {
-		value any
-		want  json.Number
-		err   string
+		name, retryAfter string // DATE is 30 s later
+		ttl, hold        time.Duration
+		told             string
 	}{
-		{json.Number("201.3600"), "201.3600", ""},
-		{json.Number("201"), "201", ""},
-		{json.Number("-37.63"), "-37.63", ""}, // oil, on 2020-04-20
-		{json.Number("1e3"), "1e3", ""},
-		{json.Number("1.5E-7"), "1.5E-7", ""},
-		{json.Number("0.0001"), "0.0001", ""},
-		{json.Number("201.36000061035156"), "201.36000061035156", ""},
-		{"201.3600", "201.3600", ""},
-		{" 201.36\r\n", "201.36", ""},
-		{"-37.63", "-37.63", ""},
-		{"$201.36", "201.36", ""},
-		{"-$37.63", "-37.63", ""},
-		{"1,201.36", "1201.36", ""},
-		{"$1,201.36", "1201.36", ""},
-		{"12,345,678", "12345678", ""},
-		{"1234567.8", "1234567.8", ""},
-
-		{nil, "", "unknown ticker"},
-		{json.Number("0"), "", "unknown ticker"},
-		{json.Number("0.00"), "", "unknown ticker"},
-		{json.Number("-0"), "", "unknown ticker"},
-		{json.Number("0e5"), "", "unknown ticker"},
-		{"0", "", "unknown ticker"},
-		{"0.00", "", "unknown ticker"},
-		{"$0.00", "", "unknown ticker"},
-		{"", "", "unknown ticker"},
-		{" \n", "", "unknown ticker"},
-		{"N/A", "", "unknown ticker"},
-		{"n/a", "", "unknown ticker"},
-
-		{"abc", "", noNumber},
-		{"NaN", "", noNumber},
-		{"Inf", "", noNumber},
-		{"-", "", noNumber},
-		{"$", "", noNumber},
-		{".5", "", noNumber},
-		{"5.", "", noNumber},
-		{"+5", "", noNumber},
-		{"007", "", noNumber},
-		{"0x1F", "", noNumber},
-		{"1_000", "", noNumber},
-		{"1 000", "", noNumber},
-		{"1,2,3", "", noNumber},
-		{"1,2345", "", noNumber},
-		{"1234,567", "", noNumber},
-		{",123", "", noNumber},
-		{"0,123", "", noNumber},
-		{"201,36", "", noNumber},
-		{"1e", "", noNumber},
-		{"201.36 USD", "", noNumber},
-		{"€201.36", "", noNumber},
-		{"٣", "", noNumber},
-		{"1\n2", "", noNumber},
-		{strings.Repeat("1", 65), "", noNumber},
-
-		{true, "", noPrice},
-		{false, "", noPrice},
-		{map[string]any{}, "", noPrice},
-		{[]any{json.Number("1")}, "", noPrice},
+		{"seconds", "30", time.Minute, 30 * time.Second, "30"},
+		{"a date", "DATE", time.Minute, 30 * time.Second, "30"},
+		{"a minute at most", "86400", time.Hour, time.Minute, "60"},
+		{"more seconds than there are", "99999999999999999999999", 10 * time.Second, time.Minute, "60"},
+		{"a date far away", "Fri, 31 Dec 9999 23:59:59 GMT", time.Hour, time.Minute, "60"},
+		{"a date in the past", "Thu, 22 May 1975 20:00:00 GMT", time.Hour, time.Second, "1"},
+		{"0", "0", time.Hour, time.Second, "1"},
+		{"nothing", "", 10 * time.Second, 10 * time.Second, "10"},
+		{"nothing, a long TTL", "", time.Hour, time.Minute, "60"},
+		{"nothing, a broken TTL", "", 2500 * time.Millisecond, 2500 * time.Millisecond, "3"},
+		{"nothing, no TTL", "", 0, time.Second, "1"},
+		{"negative", "-5", 10 * time.Second, 10 * time.Second, "10"},
+		{"a fraction", "1.5", 10 * time.Second, 10 * time.Second, "10"},
+		{"words", "soon", 10 * time.Second, 10 * time.Second, "10"},
 	} {
-		got, err := parsePrice(test.value)
-		if got != test.want || err == nil && test.err != "" || err != nil && err.Error() != test.err {
-			t.Errorf("%#v: %q, %v, want %q, %s", test.value, got, err, test.want, test.err)
-		}
-		if test.want != "" && !json.Valid([]byte(got)) {
-			t.Errorf("%#v: %q is no number in JSON", test.value, got)
-		}
-		var upstream *UpstreamError
-		if test.want == "" && test.err != ErrUnknown.Error() && (!errors.As(err, &upstream) || upstream.Status != 502) {
-			t.Errorf("%#v: %+v", test.value, err)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fetches := 0
+				upstream := asking(func(string) *http.Response {
+					if fetches++; fetches > 1 {
+						return answer(200, "201.36")
+					}
+					date := time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat)
+					return answer(429, "", "Retry-After", strings.Replace(test.retryAfter, "DATE", date, 1))
+				}, test.ttl, io.Discard)
+				start := time.Now()
+				if got, want := ask(t, upstream, "AAPL"), "503 "+test.told+limited; got != want {
+					t.Errorf("%s, want %s", got, want)
+				}
+				for i := range 50 {
+					if got, want := ask(t, upstream, fmt.Sprintf("T%d", i)), "503 "+test.told+limited; got != want {
+						t.Errorf("%s, want %s", got, want)
+					}
+				}
+				time.Sleep(test.hold - time.Since(start) - time.Millisecond)
+				if got, want := ask(t, upstream, "AAPL"), "503 1"+limited; got != want || fetches != 1 {
+					t.Errorf("at the end: %s, want %s; %d fetches", got, want, fetches)
+				}
+				time.Sleep(time.Millisecond)
+				if got := ask(t, upstream, "AAPL"); got != "201.36" {
+					t.Errorf("afterwards: %s", got)
+				}
+			})
+		})
 	}
 }
 
-func TestParseBody(t *testing.T) {
-	for _, test := range []struct {
-		pointer, body string
-		want          json.Number
-		err           string
-	}{
-		{"", "201.3600", "201.3600", ""},
-		{"", "201.36\n", "201.36", ""},
-		{"", `"201.36"`, "201.36", ""},
-		{"", "$1,201.36\n", "1201.36", ""},
-		{"", "1,201.36", "1201.36", ""},
-		{"", "", "", "unknown ticker"},
-		{"", "null", "", "unknown ticker"},
-		{"", "N/A", "", "unknown ticker"},
-		{"", "1 2", "", "the quote provider's answer has text for a price"},
-		{"", "<html>1</html>", "", "the quote provider's answer has text for a price"},
-		{"", `{"price":1}`, "", "the quote provider's answer has no price where QUOTE_POINTER points"},
+// A rate limit touches neither what is kept nor the fetches that are under way,
+// and the longest counts.
+func TestRateLimitBesideOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fetches atomic.Int32
+		upstream := asking(func(ticker string) *http.Response {
+			fetches.Add(1)
+			switch ticker {
+			case "SLOW":
+				time.Sleep(3 * time.Second)
+			case "LONG":
+				return answer(429, "", "Retry-After", "30")
+			case "SHORT":
+				time.Sleep(time.Second)
+				return answer(429, "", "Retry-After", "5")
+			case "NOPE":
+				return answer(404, "")
+			}
+			return answer(200, "201.36")
+		}, 20*time.Second, io.Discard)
+		ask(t, upstream, "KEPT")
+		ask(t, upstream, "NOPE")
 
-		{"/price", `{"price":201.3600}`, "201.3600", ""},
-		{"/price", `{"price":null}`, "", "unknown ticker"},
-		{"/price", `{"Price":1}`, "", "unknown ticker"},
-		{"/price", `[]`, "", "unknown ticker"},
-		{"/price", `null`, "", "unknown ticker"},
-		{"/price", `{"price":{"raw":1}}`, "", "the quote provider's answer has no price where QUOTE_POINTER points"},
-		{"/price", "", "", "the quote provider's answer is not JSON"},
-		{"/price", `{"price":1`, "", "the quote provider's answer is not JSON"},
-		{"/price", `{"price":1} x`, "", "the quote provider's answer is not JSON"},
-		{"/price", `{"price":1}{"price":2}`, "", "the quote provider's answer is not JSON"},
-		{"/price", "<html>1</html>", "", "the quote provider's answer is not JSON"},
-		{"/price", strings.Repeat(`{"price":`, 100_000), "", "the quote provider's answer is not JSON"},
+		start := time.Now()
+		for ticker, want := range map[string]string{
+			"SLOW":  "201.36",
+			"SHORT": "503 5 the quote provider's rate limit is reached",
+		} {
+			for range 2 { // the second shares the fetch of the first
+				go func() {
+					if got := ask(t, upstream, ticker); got != want {
+						t.Errorf("%s, under way: %s, want %s", ticker, got, want)
+					}
+				}()
+			}
+		}
+		synctest.Wait()
+		ask(t, upstream, "LONG")
+		go func() { // the fetch of SLOW is still under way
+			if got := ask(t, upstream, "SLOW"); got != "201.36" {
+				t.Errorf("a late one: %s", got)
+			}
+		}()
+		for _, step := range []struct {
+			at           time.Duration
+			ticker, want string
+		}{
+			{4 * time.Second, "KEPT", "201.36"},
+			{4 * time.Second, "NOPE", "unknown ticker"},
+			{4 * time.Second, "SLOW", "201.36"},
+			{4 * time.Second, "OTHER", "503 26 the quote provider's rate limit is reached"},
+			{20500 * time.Millisecond, "KEPT", "503 10 the quote provider's rate limit is reached"}, // expired
+			{29999 * time.Millisecond, "OTHER", "503 1 the quote provider's rate limit is reached"},
+		} {
+			time.Sleep(time.Until(start.Add(step.at)))
+			if got := ask(t, upstream, step.ticker); got != step.want {
+				t.Errorf("%s at %v: %s, want %s", step.ticker, step.at, got, step.want)
+			}
+		}
+		if n := fetches.Load(); n != 5 {
+			t.Errorf("%d fetches", n)
+		}
+		time.Sleep(time.Millisecond)
+		if got := ask(t, upstream, "OTHER"); got != "201.36" {
+			t.Errorf("afterwards: %s", got)
+		}
+	})
+}
+
+// Where there never was a price, or none for long, the log says what the
+// provider answers instead, in few lines.
+func TestUnknownTickersInTheLog(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		pointer Pointer
+		price   string // an answer with a price of 1
+		status  int
+		body    string
+		why     string
+	}{
+		{"a mistyped path", nil, `1`, 404, "", "the quote provider answered with status 404"},
+		{"a mistyped pointer", Pointer{"prise"}, `{"prise":1}`, 200, `{"price":1}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
+		{"an error object", Pointer{"price"}, `{"price":1}`, 200, `{"status":"error"}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
+		{"null", Pointer{"price"}, `{"price":1}`, 200, `{"price":null}`, "the quote provider's price is null"},
+		{"0", nil, `1`, 200, "0.00", "the quote provider's price is 0"},
+		{"an empty answer", nil, `1`, 200, "", "the quote provider's price is empty or N/A"},
 	} {
-		pointer, err := ParsePointer(test.pointer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := (&Upstream{pointer: pointer}).parse([]byte(test.body))
-		if got != test.want || err == nil && test.err != "" || err != nil && err.Error() != test.err {
-			t.Errorf("%.30q at %q: %q, %v, want %q, %s", test.body, test.pointer, got, err, test.want, cmp.Or(test.err, "no error"))
-		}
+		t.Run(test.name, func(t *testing.T) {
+			var lines strings.Builder
+			upstream := asking(func(ticker string) *http.Response {
+				if ticker == "AAPL" {
+					return answer(200, test.price)
+				}
+				return answer(test.status, test.body)
+			}, 0, &lines)
+			upstream.pointer = test.pointer
+			price := func() {
+				if got := ask(t, upstream, "AAPL"); got != "1" {
+					t.Errorf("AAPL: %s", got)
+				}
+			}
+			// unknown asks n times, and returns the counts in the log
+			unknown := func(n int) (counts []string) {
+				lines.Reset()
+				for range n {
+					if got := ask(t, upstream, "NOPE"); got != "unknown ticker" {
+						t.Errorf("NOPE: %s", got)
+					}
+				}
+				for line := range strings.Lines(lines.String()) {
+					_, told, _ := strings.Cut(strings.TrimSpace(line), `level=WARN msg="unknown tickers only" count=`)
+					count, rest, _ := strings.Cut(told, " ")
+					if want := `ticker=NOPE provider=example.com err="unknown ticker: ` + test.why + `"`; rest != want {
+						t.Errorf("%s, want %s", line, want)
+					}
+					counts = append(counts, count)
+				}
+				return counts
+			}
+
+			if got, want := unknown(1000), strings.Fields("1 2 4 8 16 32 64 128 256 512"); !slices.Equal(got, want) {
+				t.Errorf("no price ever: %q, want %q", got, want)
+			}
+			price()
+			if got := unknown(15); len(got) > 0 {
+				t.Errorf("after a price: %q", got)
+			}
+			price()
+			if got, want := unknown(100), []string{"16", "32", "64"}; !slices.Equal(got, want) {
+				t.Errorf("no price for long: %q, want %q", got, want)
+			}
+		})
 	}
 }
 
-// What the cache keeps of an answer is the price, not the answer around it.
-func TestKeptPriceIsSmall(t *testing.T) {
-	body := []byte(strings.Repeat(" ", maxBody-1) + "$1")
-	heap := func() uint64 {
-		var stats runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&stats)
-		return stats.HeapAlloc
+// On a connection for all fetches, a provider that answers twice gave now and
+// then the price of one ticker for the next.
+func TestConnectionIsOfOneFetch(t *testing.T) {
+	connections := map[string]bool{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		connections[r.RemoteAddr] = true
+		io.WriteString(w, "1")
+	}))
+	defer server.Close()
+	template, err := ParseTemplate(server.URL+"/{ticker}", "")
+	if err != nil {
+		t.Fatal(err)
 	}
-	before := heap()
-	var kept [2]json.Number
-	for i := range kept {
-		var err error
-		if kept[i], err = new(Upstream).parse(body); kept[i] != "1" || err != nil {
-			t.Fatal(kept[i], err)
+	upstream := NewUpstream(template, nil, 0, slog.New(slog.DiscardHandler))
+	for range 9 {
+		if got := ask(t, upstream, "AAPL"); got != "1" {
+			t.Error(got)
 		}
 	}
-	if after := heap(); after > before+maxBody {
-		t.Errorf("%d prices keep %d bytes", len(kept), after-before)
+	if len(connections) != 9 {
+		t.Errorf("9 fetches on %d connections", len(connections))
 	}
-	runtime.KeepAlive(kept)
-	runtime.KeepAlive(body)
 }
