@@ -63,13 +63,13 @@ must() {
 ask() {
   kubectl "${@:2}" --request-timeout=20s >"$tmp/answer" 2>"$tmp/errors" &
   child=$!
-  wait "$child" || die "kubectl cannot get $1: $(grep -v ^Warning "$tmp/errors" | tail -n 1)"
+  wait "$child" || die "kubectl cannot get $1: $(sed /^Warning/d "$tmp/errors" | tail -n 1)"
 }
 
 # ask_service waits until the Service is done with the last kubectl apply, and
 # sets url, targets (revision,tag,percent each) and generation.
 ask_service() {
-  local service="Service $SVC_NAME in namespace $NAMESPACE" failing=$SECONDS start=$SECONDS
+  local service="Service $SVC_NAME in namespace $NAMESPACE" start=$SECONDS told=''
   local template observed wanted at_tag ready condition
   # shellcheck disable=SC2016 # the template's $latest, not the shell's
   template='
@@ -87,11 +87,15 @@ ask_service() {
     ask "$service" get ksvc "$SVC_NAME" --namespace "$NAMESPACE" --output "go-template=${template/TAG/${tag:-?}}"
     IFS='|' read -r -d '' generation wanted observed url targets at_tag ready condition <"$tmp/answer" || true
     if [[ $ready == True && $generation == "$observed" && $targets == "$wanted" ]]; then break; fi
-    # for some seconds a failure can be that of the apply before
-    if [[ $ready != False || $generation != "$observed" ]]; then failing=$SECONDS; fi
-    if ((SECONDS - failing >= 10 || SECONDS - start >= WAIT)); then
+    if [[ $ready == True ]]; then condition="its traffic is $targets, its spec's $wanted"; fi
+    if ((SECONDS - start >= WAIT)); then
       kubectl get revisions,pods --namespace "$NAMESPACE" --selector "serving.knative.dev/service=$SVC_NAME" >&2 || true
-      die "$service is not Ready with its spec's traffic after $((SECONDS - start)) s: $condition"
+      die "$service is not Ready after $WAIT s: $condition"
+    fi
+    # a failure too can pass: for some seconds it is that of the apply before
+    if ((SECONDS - start >= 3)) && [[ $condition != "$told" ]]; then
+      printf 'run-test.sh: waiting for %s: %s\n' "$service" "$condition" >&2
+      told=$condition
     fi
     sleep 0.3
   done

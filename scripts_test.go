@@ -386,19 +386,20 @@ stock-service-example-v2             0%     50.0%      1  ###########
 			name: "traffic that stays other than the spec's", env: []string{"WAIT=1"},
 			cluster: []object{lingering(readyService(split5050...), allV1...)},
 			code:    2,
-			stderr:  listed + "Service stock-service-example in namespace default is not Ready with its spec's traffic after 1 s: : \n",
+			stderr:  listed + "Service stock-service-example in namespace default is not Ready after 1 s: its traffic is stock-service-example-v1,,100 , its spec's stock-service-example-v1,v1,50 stock-service-example-v2,v2,50 stock-service-example-v3,latest,0 \n",
 		},
 		{
 			name: "a Service that fails", env: []string{"WAIT=1"},
 			cluster: []object{service(1, 1, "False", "RevisionFailed", "Revision \"stock-service-example-v1\" failed: a | b\nexit 1", allV1...)},
 			code:    2,
-			stderr:  listed + "Service stock-service-example in namespace default is not Ready with its spec's traffic after 1 s: RevisionFailed: Revision \"stock-service-example-v1\" failed: a | b\nexit 1\n",
+			stderr:  listed + "Service stock-service-example in namespace default is not Ready after 1 s: RevisionFailed: Revision \"stock-service-example-v1\" failed: a | b\nexit 1\n",
 		},
 		{
-			name:    "a Service that keeps failing is told after 10 s",
-			cluster: []object{service(1, 1, "False", "RevisionMissing", `Revision "stock-service-example-v2" referenced in traffic not found.`, allV1...)},
+			name: "what it waits for is told after 3 s", env: []string{"WAIT=5"},
+			cluster: []object{service(1, 1, "False", "RevisionMissing", "of the apply before", allV1...)},
 			code:    2,
-			stderr:  listed + `Service stock-service-example in namespace default is not Ready with its spec's traffic after 10 s: RevisionMissing: Revision "stock-service-example-v2" referenced in traffic not found.` + "\n",
+			stderr: "run-test.sh: waiting for Service stock-service-example in namespace default: RevisionMissing: of the apply before\n" +
+				listed + "Service stock-service-example in namespace default is not Ready after 5 s: RevisionMissing: of the apply before\n",
 		},
 		{
 			name: "no such tag", script: "latest-run-test.sh",
@@ -449,7 +450,7 @@ stock-service-example-v2             0%     50.0%      1  ###########
 const listed = "LISTED\n"
 
 var (
-	listing = regexp.MustCompile(`(?s)^.*stock-service-example-v1\b.*stock-service-example-v1-deployment-1\b[^\n]*\n`)
+	listing = regexp.MustCompile(`(?m)^((NAME|Warning|revision|stock-service-example-v1).*\n|\n)+(NAME.*\n)?(pod.*/)?stock-service-example-v1-deployment-1.*\n`)
 	// curl has other words for it since 8.13
 	cutShort = regexp.MustCompile(`transfer closed|end of response`)
 )
@@ -457,12 +458,10 @@ var (
 // said puts the script's name before what it says, and a line before each
 // further of its complaints.
 func said(text string) string {
-	text, isListed := strings.CutPrefix(text, listed)
-	var out strings.Builder
-	if isListed {
-		out.WriteString(listed)
-		return out.String() + "run-test.sh: " + text
+	if before, after, ok := strings.Cut(text, listed); ok {
+		return before + listed + "run-test.sh: " + after
 	}
+	var out strings.Builder
 	for line := range strings.Lines(text) {
 		out.WriteString("run-test.sh: " + line)
 	}
