@@ -30,15 +30,16 @@ die() {
 
 read_options() {
   local major minor host='(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{1,5})?'
-  while (($# > 0)); do
+  while [[ ${1:-} == -* ]]; do
     case $1 in
       -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit ;;
-      --tag) tag=${2:-?} && shift ;;
-      --path) path=${2:-?} && shift ;;
-      *) requests+=${requests:+ }${1:-?} ;;
+      --tag) tag=${2:-?} ;;
+      --path) path=${2:-?} ;;
+      *) die "there is no option $1: -h explains" ;;
     esac
-    shift || true
+    shift $(($# > 1 ? 2 : 1))
   done
+  requests=$*
   GATEWAY=${GATEWAY#http://} GATEWAY=${GATEWAY%/}
   must N "$requests" '[1-9][0-9]{0,4}' "a number of requests from 1 to 99999"
   must --tag "$tag" '[a-z0-9-]+' "a tag of the Service's traffic"
@@ -163,7 +164,7 @@ tally() {
       else whole++
       what = problem(name, $8)
       if (what && !noted[what]++) notes[++kinds] = what
-      undrawn += ENVIRON["RATE"] && $4 < 1 / ENVIRON["RATE"] ? 1 / ENVIRON["RATE"] : $4 # seconds, at least
+      undrawn += ENVIRON["RATE"] && $4 < 1 / ENVIRON["RATE"] ? 1 / ENVIRON["RATE"] : $4 # seconds passed, at least
       if (columns && undrawn >= 0.1) show()
       if (gave_up = silent == 5 || waited > 15) exit
     }
@@ -288,7 +289,7 @@ main() {
   if [[ -z $GATEWAY ]]; then ask_gateway; fi
 
   if [[ -n $requests ]]; then printf '%s requests to %s through %s\n\n' "$requests" "$url$path" "$GATEWAY"; fi
-  if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r _ columns <<<"$(stty size </dev/tty 2>/dev/null)"; fi
+  if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r _ columns <<<"$(stty size </dev/tty 2>/dev/null || true)"; fi
   mkfifo "$tmp/answers"
   send >"$tmp/answers" &
   child=$!

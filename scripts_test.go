@@ -546,14 +546,15 @@ func TestScriptRefuses(t *testing.T) {
 		stderr string
 	}{
 		{[]string{"0"}, "", n + `"0": -h explains`},
-		{[]string{"-1"}, "", n + `"-1": -h explains`},
+		{[]string{"-1"}, "", "there is no option -1: -h explains"},
 		{[]string{"1.5"}, "", n + `"1.5": -h explains`},
 		{[]string{"08"}, "", n + `"08": -h explains`},
-		{[]string{""}, "", n + `"?": -h explains`},
+		{[]string{" "}, "", n + `" ": -h explains`},
 		{[]string{"1 2"}, "", n + `"1 2": -h explains`},
 		{[]string{"1", "2"}, "", n + `"1 2": -h explains`},
 		{[]string{"100000"}, "", n + `"100000": -h explains`},
-		{[]string{"--tags", "v1"}, "", n + `"--tags v1": -h explains`},
+		{[]string{"--tags", "v1"}, "", "there is no option --tags: -h explains"},
+		{[]string{"--tag", "v1", "5", "--path"}, "", n + `"5 --path": -h explains`},
 		{[]string{"--tag"}, "", `--tag is a tag of the Service's traffic, not "?": -h explains`},
 		{[]string{"--tag", "a b"}, "", `--tag is a tag of the Service's traffic, not "a b": -h explains`},
 		{[]string{"--path", "stock"}, "", `--path is a path, from its / on and without brackets and braces, not "stock": -h explains`},
