@@ -6,8 +6,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"os"
 	"os/exec"
@@ -18,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/knative-sample/rest-api-go/internal/config"
 )
 
 func TestRunRefuses(t *testing.T) {
@@ -147,6 +151,52 @@ func TestRehearsal(t *testing.T) {
 	req.Host = "v2.localhost"
 	if got := do(req); got != "200 stock-service-example-v2 Welcome to the v2 app! \n" {
 		t.Errorf("/ of v2.localhost got %q", got)
+	}
+}
+
+// TestRehearsedFault makes the new revision a bad one: the others are good, and
+// so are those made later.
+func TestRehearsedFault(t *testing.T) {
+	env := map[string]string{"SPLIT": "v1=100,v2=0,v3=0", "ERROR_RATE": "1"}
+	cfg, err := config.Load(func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := newHandler(cfg, slog.New(slog.DiscardHandler))
+	send := func(method, host, path, body string) int {
+		req := httptest.NewRequest(method, path, strings.NewReader(body))
+		req.Host = host
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, req)
+		return w.Code
+	}
+	if status := send("PUT", "localhost", "/rehearsal", "v3=0,v4=100"); status != 200 {
+		t.Fatalf("PUT: %d", status)
+	}
+	for host, want := range map[string]int{
+		"v1.localhost": 200, "v2.localhost": 200, "v3.localhost": 500, "v4.localhost": 200, "latest.localhost": 200, "localhost": 200,
+	} {
+		if status := send("GET", host, "/stock/AAPL", ""); status != want {
+			t.Errorf("%s: %d, want %d", host, status, want)
+		}
+	}
+}
+
+// A plain revision has no rehearsal.
+func TestNoRehearsal(t *testing.T) {
+	p := start(t, "RESOURCE=v1")
+	for method, want := range map[string]string{
+		"GET": "404 v1 v1 no such path, require /, /v1/{ticker} or /stock/{ticker}\n",
+		"PUT": "405 v1 v1 method PUT not allowed, require GET or HEAD\n",
+	} {
+		req, _ := http.NewRequest(method, "http://"+p.addr+"/rehearsal", nil)
+		if got := do(req); got != want {
+			t.Errorf("%s: %q, want %q", method, got, want)
+		}
+	}
+	p = start(t, "RESOURCE=rehearsal")
+	if got := <-p.get("/rehearsal"); got != "200 rehearsal rehearsal ticker not found!, require /rehearsal/{ticker}\n" {
+		t.Errorf("its own path: %q", got)
 	}
 }
 
