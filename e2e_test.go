@@ -83,10 +83,10 @@ func TestE2E(t *testing.T) {
 		load.expect(bad)
 		before := load.requests.Load()
 		out := w.bash(t, 1, "./unseen.sh")
-		requests, failed := load.requests.Load()-before, load.expect("")
 		w.told(t, out, "requests failed: status 500 from "+bad)
 		w.told(t, out, "put back")
 		w.shares(t, w.bash(t, 0, "./run-test.sh 200"), "v1 50%", "v2 50%", "v4 0%")
+		requests, failed := load.requests.Load()-before, load.expect("")
 		t.Logf("of the steady load's %d requests meanwhile, %d failed", requests, failed)
 	})
 	w.step("rollback to v1", func(t *testing.T) {

@@ -3,11 +3,10 @@
 #
 # usage: run-test.sh [--tag TAG] [--path PATH] [N]
 #
-# Sends one request and prints the answer, or sends N, each on a connection of
-# its own, and shows each revision's share; at a tag its revision alone answers.
-# Exits with 0 if no request failed and the shares fit the Service's percents,
-# with 1 if not, and with 2 if it could not try. Where the Service is edited
-# meanwhile, the shares are not judged, and it exits with 1.
+# Prints one answer, or sends N requests, each on a connection of its own, and
+# shows each revision's share. Exits with 0 if no request failed and the shares
+# fit the Service's percents, with 1 if not, or if somebody edited the Service
+# meanwhile, and with 2 if it could not try.
 #
 #   SVC_NAME, NAMESPACE                 the Knative Service (stock-service-example, default)
 #   INGRESSGATEWAY, INGRESS_NAMESPACE   the gateway's Service (istio-ingressgateway, istio-system)
@@ -43,7 +42,7 @@ read_options() {
   GATEWAY=${GATEWAY#http://} GATEWAY=${GATEWAY%/}
   must N "$requests" '[1-9][0-9]{0,4}' "a number of requests from 1 to 99999"
   must --tag "$tag" '[a-z0-9-]+' "a tag of the Service's traffic"
-  must --path "$path" '/[^][{}]*' "a path, from its / on and without brackets and braces"
+  must --path "$path" '/[^][{}[:space:]]*' "a path that begins with / and has no spaces, brackets or braces"
   must RATE "$RATE" '[1-9][0-9]{0,2}' "a number of requests per second from 1 to 999"
   must WAIT "$WAIT" '[0-9]{1,4}' "a number of seconds"
   must GATEWAY "$GATEWAY" "$host" "the gateway's host[:port]"
@@ -149,15 +148,25 @@ tally() {
         if (length(tags[name]) > tag_width) tag_width = length(tags[name])
       }
     }
-    $1 != ENVIRON["MARK"] { body = body $0 "\n"; next }
+    $1 != ENVIRON["MARK"] {
+      if (!N || body == "") body = body $0 "\n"
+      next
+    }
     {
       sub(/\n$/, "", body) # the line break before the mark
       if (!N) printf "%s", body
+      sub(/\n.*/, "", body)
+      gsub(/[[:cntrl:]]/, "?", body)
+      gsub(/[[:cntrl:]]/, "?", $0)
       name = $5 == "" && $3 ~ /^2/ ? named_by(body) : $5
       body = ""
       sent++
-      if (name != "") { answers[add_row(name)]++; answered++ }
-      if (name != "" && $6 != "" && !seen[name, $6]++) any_pods = ++pods[name]
+      if (name != "") {
+        name = add_row(name)
+        answers[name]++
+        answered++
+        if ($6 != "" && !seen[name, $6]++) any_pods = ++pods[name]
+      }
       silent = $3 == "000" ? silent + 1 : 0
       waited = $2 ? waited + $4 : 0
       if ($2 || $3 !~ /^2/) failed[name] += failures = 1
@@ -173,7 +182,7 @@ tally() {
       if (gave_up) complain("gave up after " sent " requests: " (whole ? "the gateway no longer answers" : "set GATEWAY to an address that reaches the gateway from here"))
       else if (sent < N) complain("interrupted after " sent + 0 " of " N " requests")
       for (i = 1; i <= kinds; i++) complain(noted[notes[i]] " of " sent " " notes[i])
-      if (known && !gave_up && sent >= N) judge()
+      if (known && !gave_up && !rehearsed && sent >= N) judge()
       if (bad) exit 1
       if (!N) exit
       print "\nok: no request failed" (known ? ", and each share fits its percent" : "; no cluster was asked for the percents")
@@ -182,6 +191,7 @@ tally() {
 
     # add_row keeps the order of the traffic; without a cluster it sorts by name
     function add_row(name,  i) {
+      if (rows >= 20 && !(name in row)) name = "others"
       if (name in row) return name
       for (i = rows++; i > 0 && !known && order[i] > name; i--) order[i + 1] = order[i]
       row[order[i + 1] = name]
@@ -192,14 +202,11 @@ tally() {
     # named_by finds the revision whose label is a word of the text; without a
     # cluster the text itself is the name
     function named_by(text,  i, label, found) {
-      sub(/\n.*/, "", text)
-      if (!known) return "\"" substr(text, 1, 40) "\""
-      gsub(/[^0-9A-Za-z-]+/, " ", text)
-      for (i = 1; i <= rows; i++) {
+      for (i = 1; known && i <= rows; i++) {
         label = substr(order[i], length(ENVIRON["SVC_NAME"]) + 2)
-        if (label != "" && index(" " text " ", " " label " ")) found = found order[i]
+        if (label != "" && (" " text " ") ~ ("[^0-9A-Za-z-]" label "[^0-9A-Za-z-]")) found = found order[i]
       }
-      return found in row ? found : ""
+      return found in row ? found : known ? "" : "\"" substr(text, 1, 40) "\""
     }
 
     # problem tells one cause in one way, without its times and sizes
@@ -207,7 +214,8 @@ tally() {
       sub(/ after [0-9]+ m[a-z]*/, "", text)
       sub(/ with [0-9]+ .*/, "", text)
       if ($2 == 60) text = text "; CURL_CA_BUNDLE names a file of certificates to trust"
-      if (known && $7 != "") return "answers came from a rehearsal (SPLIT), not from the cluster: set GATEWAY to its gateway"
+      rehearsed = rehearsed || $7 != ""
+      if (known && rehearsed) return "answers came from a rehearsal (SPLIT), not from the cluster: set GATEWAY to its gateway"
       if ($3 == "000") return "requests failed: no answer (" text ")"
       name = name == "" ? ", which names no revision" : " from " name
       if ($2) return "requests failed: an answer cut short (" text ")" name
@@ -236,27 +244,26 @@ tally() {
       undrawn = 0
     }
 
-    # judge fails an honest split once in 10,000 runs, whatever its rows: each
-    # has two tails of the binomial distribution
-    function judge(  i, name, p, tails, told) {
-      "kubectl get ksvc \"$SVC_NAME\" --namespace \"$NAMESPACE\" --output \"go-template={{.metadata.generation}}\" 2>/dev/null" | getline now
-      if (now != generation) { complain("the Service was edited meanwhile, so the shares are not judged"); return }
-      for (i = 1; i <= rows; i++) tails += 2 * (weight[order[i]] % 100 > 0)
-      for (i = 1; i <= rows; i++) {
+    # judge fails an honest split less than once in 10,000 runs: each row has
+    # two tails, beyond which its count must not be
+    function judge(  i, name, p, told) {
+      "kubectl get ksvc \"$SVC_NAME\" --namespace \"$NAMESPACE\" --request-timeout=20s --output \"go-template={{.metadata.generation}}\" 2>/dev/null" | getline now
+      if (now != generation) complain("the Service was edited meanwhile, so the shares are not judged")
+      for (i = 1; i <= rows && now == generation; i++) {
         name = order[i]
         p = weight[name] / 100
+        range(p, answered, 0.0001 / (2 * rows))
         if (p == 0 && answers[name]) complain(name " got " answers[name] " of " answered " answers, and its percent is 0")
-        if (p == 0 || p == 1 || !answered) continue
-        range(p, answered, 0.0001 / tails)
-        if (answers[name] < lo || answers[name] > hi) complain(sprintf("%s got %d of %d answers, and chance explains %d to %d for %d%%", name, answers[name], answered, lo, hi, 100 * p))
-        if (!told[p]++) cannot_tell = cannot_tell sprintf("%s%d%% from %.1f%% to %.1f%%", cannot_tell ? ", " : " cannot tell ", 100 * p, 100 * lo / answered, 100 * hi / answered)
+        else if (p < 1 && (answers[name] < lo || answers[name] > hi)) complain(sprintf("%s got %d of %d answers, and chance explains %d to %d for %d%%", name, answers[name], answered, lo, hi, 100 * p))
+        if (lo < hi && !told[p]++) cannot_tell = cannot_tell sprintf("%s%d%% from %.1f%% to %.1f%%", cannot_tell ? ", " : " cannot tell ", 100 * p, 100 * lo / answered, 100 * hi / answered)
       }
     }
 
     # range sets lo and hi, beyond which a tail is at most chance; each term
     # follows from its neighbour
     function range(p, n, chance,  w, sum, tail) {
-      lo = hi = int((n + 1) * p)
+      lo = hi = p < 1 ? int((n + 1) * p) : n
+      if (p == 0 || p == 1) return
       for (sum = w[lo] = 1; lo > 0 && w[lo] > 1e-20; lo--) sum += w[lo - 1] = w[lo] * lo / (n - lo + 1) * (1 - p) / p
       for (; hi < n && w[hi] > 1e-20; hi++) sum += w[hi + 1] = w[hi] * (n - hi) / (hi + 1) * p / (1 - p)
       for (tail = w[lo]; tail <= chance * sum; tail += w[lo]) lo++

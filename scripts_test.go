@@ -193,13 +193,26 @@ stock-service-example-v9 got 1 of 100 answers, and its percent is 0
 			stderr: "stock-service-example-v1 got 1 of 1 answers, and its percent is 0\n",
 		},
 		{
+			name: "no answer can draw on the terminal", args: "2",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{from("v1"), from("v\a2")},
+			code:    1,
+			stdout: "2" + to +
+				`REVISION                   TAG  EXPECTED  OBSERVED  COUNT
+stock-service-example-v1            100%     50.0%      1  ###########
+stock-service-example-v?2             0%     50.0%      1  ###########
+`,
+			stderr: "stock-service-example-v?2 got 1 of 2 answers, and its percent is 0\n",
+		},
+		{
 			name: "a rehearsal is not the cluster", args: "2",
 			cluster: []object{readyService(allV1...)},
-			answers: answers{from("v1").saying("X-Rehearsal: v1=100")},
+			answers: answers{from("v1").saying("X-Rehearsal: v1=100"), from("v2").saying("X-Rehearsal: v1=100")},
 			code:    1,
 			stdout: "2" + to +
 				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
-stock-service-example-v1           100%    100.0%      2  ######################
+stock-service-example-v1           100%     50.0%      1  ###########
+stock-service-example-v2             0%     50.0%      1  ###########
 `,
 			stderr: "2 of 2 answers came from a rehearsal (SPLIT), not from the cluster: set GATEWAY to its gateway\n",
 		},
@@ -357,7 +370,7 @@ ok: no request failed, and each share fits its percent
 		},
 		{
 			name: "a failure of some seconds is that of the apply before", args: "",
-			cluster: append(sameState(6, service(2, 2, "False", "RevisionNameTaken", "of the apply before", allV1...)), service(2, 2, "True", "", "", allV1...)),
+			cluster: append(sameState(3, service(2, 2, "False", "RevisionNameTaken", "of the apply before", allV1...)), service(2, 2, "True", "", "", allV1...)),
 			answers: answers{from("v1")},
 			stdout:  "Welcome to the v1 app! \n",
 		},
@@ -557,8 +570,9 @@ func TestScriptRefuses(t *testing.T) {
 		{[]string{"--tag", "v1", "5", "--path"}, "", n + `"5 --path": -h explains`},
 		{[]string{"--tag"}, "", `--tag is a tag of the Service's traffic, not "?": -h explains`},
 		{[]string{"--tag", "a b"}, "", `--tag is a tag of the Service's traffic, not "a b": -h explains`},
-		{[]string{"--path", "stock"}, "", `--path is a path, from its / on and without brackets and braces, not "stock": -h explains`},
-		{[]string{"--path", "/[1-9]"}, "", `--path is a path, from its / on and without brackets and braces, not "/[1-9]": -h explains`},
+		{[]string{"--path", "stock"}, "", `--path is a path that begins with / and has no spaces, brackets or braces, not "stock": -h explains`},
+		{[]string{"--path", "/a b"}, "", `--path is a path that begins with / and has no spaces, brackets or braces, not "/a b": -h explains`},
+		{[]string{"--path", "/[1-9]"}, "", `--path is a path that begins with / and has no spaces, brackets or braces, not "/[1-9]": -h explains`},
 		{nil, "WAIT=5s", `WAIT is a number of seconds, not "5s": -h explains`},
 		{nil, "RATE=0", `RATE is a number of requests per second from 1 to 999, not "0": -h explains`},
 		{nil, "GATEWAY=https://localhost", `GATEWAY is the gateway's host[:port], not "https://localhost": -h explains`},
@@ -1007,4 +1021,18 @@ func tail(n int, p float64, from, to int) (sum float64) {
 		sum += math.Exp(lg(n) - lg(k) - lg(n-k) + float64(k)*math.Log(p) + float64(n-k)*math.Log1p(-p))
 	}
 	return sum
+}
+
+// A gateway of endless names fills neither the terminal nor the memory.
+func TestScriptBoundsItsTable(t *testing.T) {
+	var all answers
+	for i := range 60 {
+		all = append(all, from(fmt.Sprint("v", i+1)))
+	}
+	gateway := all.gateway(t, "localhost")
+	defer gateway.Close()
+	got := runScript(t, kubectl{}, &cluster{}, "./run-test.sh", []string{"60"}, []string{"DOMAIN_NAME=localhost", "GATEWAY=" + gateway.Listener.Addr().String()})
+	if rows := strings.Count(got.stdout, "%"); rows != 21 || !strings.Contains(got.stdout, "\nothers                        66.7%     40  ") {
+		t.Errorf("%d rows, got\n%v", rows, got)
+	}
 }
