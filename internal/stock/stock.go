@@ -58,13 +58,16 @@ const (
 type service struct {
 	Revision
 	quotes quote.Source
+	index  answer
 }
 
 // New returns the revision's handler: GET and HEAD of /, /{RESOURCE},
 // /{RESOURCE}/{ticker}, /stock and /stock/{ticker}, as text, as JSON to those
 // who ask for it, and / as a page to browsers.
 func New(rev Revision, quotes quote.Source) http.Handler {
-	return &service{rev, quotes}
+	message := "Welcome to the " + rev.Resource + " app!"
+	index := answer{status: http.StatusOK, text: message + " \n", Message: message} // the article's space
+	return &service{rev, quotes, index}
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -140,8 +143,7 @@ func (s *service) answer(header http.Header, r *http.Request, path string) answe
 		return s.failure(http.StatusMethodNotAllowed, "method "+r.Method+" not allowed, require GET or HEAD")
 	}
 	if path == "" {
-		message := "Welcome to the " + s.Resource + " app!"
-		return answer{status: http.StatusOK, text: message + " \n", Message: message} // the article's space
+		return s.index
 	}
 
 	first, rest, _ := strings.Cut(path, "/")
