@@ -90,8 +90,13 @@ func newHandler(cfg config.Config, logger *slog.Logger) http.Handler {
 	if len(cfg.Split) == 0 {
 		return stock.New(cfg.Revision, quotes)
 	}
-	return rehearsal.New(cfg.Split, func(t rehearsal.Target) http.Handler {
-		return stock.New(stock.Revision{Resource: t.Tag, Name: t.Revision(), Fault: cfg.Revision.Fault}, quotes)
+	newest := cfg.Split[len(cfg.Split)-1].Tag
+	return rehearsal.New(cfg.Split, func(tag string) http.Handler {
+		rev := stock.Revision{Resource: tag, Name: rehearsal.RevisionName(tag)}
+		if tag == newest {
+			rev.Fault = cfg.Revision.Fault
+		}
+		return stock.New(rev, quotes)
 	}, rand.IntN)
 }
 

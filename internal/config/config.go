@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,7 +24,7 @@ type Config struct {
 	// Revision that this process is, unless Split says otherwise.
 	Revision stock.Revision
 	// Split is the rehearsal's, or empty.
-	Split  []rehearsal.Target
+	Split  rehearsal.Split
 	Quotes Quotes
 }
 
@@ -43,11 +42,7 @@ func (c Config) Serving() string {
 	if len(c.Split) == 0 {
 		return c.Revision.Name
 	}
-	var parts []string
-	for _, t := range c.Split {
-		parts = append(parts, fmt.Sprintf("%s=%d", t.Tag, t.Percent))
-	}
-	return strings.Join(parts, ",")
+	return c.Split.String()
 }
 
 // Origin says where prices come from, for the log.

@@ -51,7 +51,7 @@ func TestEverythingSet(t *testing.T) {
 	want := Config{
 		Port:     9000,
 		Revision: stock.Revision{Resource: "v2", Name: "stock-service-example-v2", Fault: fault.Fault{Latency: 250 * time.Millisecond, Rate: 0.5}},
-		Split:    []rehearsal.Target{{Tag: "v1", Percent: 40}, {Tag: "v2", Percent: 30}, {Tag: "v3", Percent: 30}},
+		Split:    rehearsal.Split{{Tag: "v1", Percent: 40}, {Tag: "v2", Percent: 30}, {Tag: "v3", Percent: 30}},
 		Quotes:   Quotes{Upstream: true, Template: template, Pointer: quote.Pointer{"a", "0"}, TTL: time.Minute},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -85,7 +85,7 @@ func TestGoodValues(t *testing.T) {
 		{env{"ERROR_RATE": "0"}, func(c Config) any { return c.Revision.Fault.Rate }, 0.0},
 		{env{"ERROR_RATE": "1"}, func(c Config) any { return c.Revision.Fault.Rate }, 1.0},
 		{env{"ERROR_RATE": ".25"}, func(c Config) any { return c.Revision.Fault.Rate }, 0.25},
-		{env{"SPLIT": "v1=100"}, func(c Config) any { return c.Split }, []rehearsal.Target{{Tag: "v1", Percent: 100}}},
+		{env{"SPLIT": "v1=100"}, func(c Config) any { return c.Split }, rehearsal.Split{{Tag: "v1", Percent: 100}}},
 	} {
 		c, err := Load(test.env.get)
 		if got := test.got(c); err != nil || !reflect.DeepEqual(got, test.want) {
@@ -146,7 +146,7 @@ func TestBadValues(t *testing.T) {
 
 		{env{"SPLIT": "v1"}, `SPLIT: "v1" is not name=percent`},
 		{env{"SPLIT": "v1=40,v2=30"}, "SPLIT: the percents add up to 70, not to 100"},
-		{env{"SPLIT": "a\nb=100"}, `SPLIT: the name "a\nb" has a control character`},
+		{env{"SPLIT": "a\nb=100"}, `SPLIT: the name "a\nb" is not a DNS label: at most 63 lower-case letters, digits and -, the first a letter, the last no -`},
 		// one at a time
 		{env{"PORT": "http", "RESOURCE": "a/b", "LATENCY": "fast"}, `RESOURCE: "a/b" has a slash: it must be a single path segment`},
 		{env{"SPLIT": "v1=100", "RESOURCE": "a/b"}, `RESOURCE: "a/b" has a slash: it must be a single path segment`},

@@ -4,103 +4,108 @@
 package rehearsal
 
 import (
-	"fmt"
+	"maps"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
-
-	"github.com/knative-sample/rest-api-go/internal/stock"
+	"sync"
+	"sync/atomic"
 )
 
-// Target is one revision's part of the traffic.
-type Target struct {
-	// Tag is the revision's RESOURCE, and the first label of its own host:
-	// v3 of v3.localhost.
-	Tag string
-	// Percent of the requests, 0 to 100.
-	Percent int
-}
+// latestTag is at the revision made last, as in the article's files.
+const latestTag = "latest"
 
-// Revision is the name that the target's revision has on the cluster.
-func (t Target) Revision() string { return "stock-service-example-" + t.Tag }
-
-// ParseSplit reads targets such as v1=40,v2=30,v3=30. The percents add up to
-// 100; the tags are path segments, and differ in more than case, as their hosts
-// must.
-func ParseSplit(s string) ([]Target, error) {
-	var split []Target
-	named, sum := map[string]bool{}, 0
-	for part := range strings.SplitSeq(s, ",") {
-		part = strings.TrimSpace(part)
-		equals := strings.LastIndex(part, "=")
-		if equals < 0 {
-			return nil, fmt.Errorf("%q is not name=percent", part)
-		}
-		tag := part[:equals]
-		if err := stock.CheckResource(tag); err != nil {
-			return nil, fmt.Errorf("the name %q %w", tag, err)
-		}
-		host := strings.ToLower(tag)
-		if named[host] {
-			return nil, fmt.Errorf("%q is named twice", tag)
-		}
-		percent, err := strconv.ParseUint(part[equals+1:], 10, 32)
-		if err != nil || percent > 100 {
-			return nil, fmt.Errorf("%q is not a whole percent from 0 to 100", part)
-		}
-		named[host] = true
-		sum += int(percent)
-		split = append(split, Target{tag, int(percent)})
-	}
-	if sum != 100 {
-		return nil, fmt.Errorf("the percents add up to %d, not to 100", sum)
-	}
-	return split, nil
-}
+// RevisionName is the name that the tag's revision has on the cluster.
+func RevisionName(tag string) string { return "stock-service-example-" + tag }
 
 type gateway struct {
-	split     []Target
-	revisions []http.Handler // in split's order
-	draw      func(n int) int
+	revision func(tag string) http.Handler
+	draw     func(n int) int
+	origins  http.CrossOriginProtection
+
+	changing sync.Mutex
+	traffic  atomic.Pointer[traffic]
+}
+
+// traffic is what requests find at one moment. It is not changed: a new split
+// makes another.
+type traffic struct {
+	split Split
+	text  string // the split
+	// revisions by their tags: those that the split leaves out are kept
+	revisions map[string]http.Handler
+	latest    string
 }
 
 // New returns a handler that passes a request for the host TAG.localhost to
-// that target's revision, and any other to one drawn by percent. draw returns
-// a random number in [0, n), as rand.IntN does; many goroutines call it.
-func New(split []Target, revision func(Target) http.Handler, draw func(n int) int) http.Handler {
-	g := &gateway{split: split, draw: draw}
-	for _, t := range split {
-		g.revisions = append(g.revisions, revision(t))
-	}
+// that tag's revision, and any other to one drawn by percent. At /rehearsal it
+// tells the split and changes it. revision makes a tag's revision, once. draw
+// returns a random number in [0, n), as rand.IntN does; many goroutines call
+// it.
+func New(split Split, revision func(tag string) http.Handler, draw func(n int) int) http.Handler {
+	g := &gateway{revision: revision, draw: draw}
+	g.traffic.Store((&traffic{}).next(split, revision))
 	return g
 }
 
+// next returns the traffic with another split.
+func (t *traffic) next(split Split, revision func(tag string) http.Handler) *traffic {
+	next := &traffic{split: split, text: split.String(), revisions: map[string]http.Handler{}, latest: t.latest}
+	maps.Copy(next.revisions, t.revisions)
+	for _, target := range split {
+		if next.revisions[target.Tag] == nil {
+			next.revisions[target.Tag] = revision(target.Tag)
+			next.latest = target.Tag
+		}
+	}
+	return next
+}
+
+// change puts split in the place of the one before.
+func (g *gateway) change(split Split) error {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	next := g.traffic.Load().next(split, g.revision)
+	if len(next.revisions) > maxRevisions {
+		return errTooMany
+	}
+	g.traffic.Store(next)
+	return nil
+}
+
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == path {
+		g.serveSplit(w, r)
+		return
+	}
 	host := r.Host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
+	now := g.traffic.Load()
 	tag, tagged := strings.CutSuffix(strings.ToLower(host), ".localhost")
 	if !tagged {
-		g.revisions[g.drawn()].ServeHTTP(w, r)
+		w.Header().Set("X-Rehearsal", now.text)
+		now.revisions[now.split.drawn(g.draw)].ServeHTTP(w, r)
 		return
 	}
-	for i, t := range g.split {
-		if strings.EqualFold(t.Tag, tag) {
-			g.revisions[i].ServeHTTP(w, r)
-			return
-		}
+	if tag == latestTag {
+		tag = now.latest
 	}
-	http.Error(w, "no revision has the tag "+tag, http.StatusNotFound)
+	revision := now.revisions[tag]
+	if revision == nil {
+		http.Error(w, "no revision has the tag "+tag, http.StatusNotFound)
+		return
+	}
+	revision.ServeHTTP(w, r)
 }
 
-// drawn returns the place of a target, each as likely as its percent.
-func (g *gateway) drawn() int {
-	n := g.draw(100)
-	for i, t := range g.split {
+// drawn returns a target's tag, each as likely as its percent.
+func (s Split) drawn(draw func(n int) int) string {
+	n := draw(100)
+	for _, t := range s {
 		if n -= t.Percent; n < 0 {
-			return i
+			return t.Tag
 		}
 	}
 	panic("the percents do not add up to 100") // ParseSplit has checked

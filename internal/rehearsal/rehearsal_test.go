@@ -5,63 +5,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/knative-sample/rest-api-go/internal/quote"
 	"github.com/knative-sample/rest-api-go/internal/stock"
 )
-
-func TestParseSplit(t *testing.T) {
-	for _, test := range []struct {
-		split string
-		want  []Target
-	}{
-		{"v1=100", []Target{{"v1", 100}}},
-		{"v1=40,v2=30,v3=30", []Target{{"v1", 40}, {"v2", 30}, {"v3", 30}}},
-		{"v1=50,v2=50,v3=0", []Target{{"v1", 50}, {"v2", 50}, {"v3", 0}}},
-		{"v1=0,v2=100", []Target{{"v1", 0}, {"v2", 100}}},
-		{" v1=40, v2=60 ", []Target{{"v1", 40}, {"v2", 60}}},
-		{"a=b=40,{x}=30,日本=30", []Target{{"a=b", 40}, {"{x}", 30}, {"日本", 30}}},
-	} {
-		if got, err := ParseSplit(test.split); err != nil || !slices.Equal(got, test.want) {
-			t.Errorf("%q: %v, %v, want %v", test.split, got, err, test.want)
-		}
-	}
-
-	for split, want := range map[string]string{
-		"":                  `"" is not name=percent`,
-		"v1":                `"v1" is not name=percent`,
-		"v1=50,v2":          `"v2" is not name=percent`,
-		"v1=100,":           `"" is not name=percent`,
-		"v1=50,,v2=50":      `"" is not name=percent`,
-		"v1=50;v2=50":       "the percents add up to 50, not to 100", // a name may have both signs
-		"=100":              `the name "" is empty`,
-		"a/b=100":           `the name "a/b" has a slash: it must be a single path segment`,
-		"..=100":            `the name ".." is a path segment that clients remove`,
-		"a\nb=100":          `the name "a\nb" has a control character`,
-		"v1=50,v1=50":       `"v1" is named twice`,
-		"v1=50,V1=50":       `"V1" is named twice`, // hosts are the same in either case
-		"v1=":               `"v1=" is not a whole percent from 0 to 100`,
-		"v1=x":              `"v1=x" is not a whole percent from 0 to 100`,
-		"v1=100%":           `"v1=100%" is not a whole percent from 0 to 100`,
-		"v1=33.4,v2=66.6":   `"v1=33.4" is not a whole percent from 0 to 100`,
-		"v1=+100":           `"v1=+100" is not a whole percent from 0 to 100`,
-		"v1= 100":           `"v1= 100" is not a whole percent from 0 to 100`,
-		"v1=-1,v2=101":      `"v1=-1" is not a whole percent from 0 to 100`,
-		"v1=0,v2=101":       `"v2=101" is not a whole percent from 0 to 100`,
-		"v1=4294967296":     `"v1=4294967296" is not a whole percent from 0 to 100`,
-		"v1=0":              "the percents add up to 0, not to 100",
-		"v1=40,v2=30,v3=29": "the percents add up to 99, not to 100",
-		"v1=40,v2=30,v3=31": "the percents add up to 101, not to 100",
-		"v1=100,v2=100":     "the percents add up to 200, not to 100",
-	} {
-		if got, err := ParseSplit(split); err == nil || err.Error() != want {
-			t.Errorf("%q: %v, %v, want %s", split, got, err, want)
-		}
-	}
-}
 
 // rehearse is the service's rehearsal of split.
 func rehearse(t *testing.T, split string, draw func(int) int) http.Handler {
@@ -70,8 +19,8 @@ func rehearse(t *testing.T, split string, draw func(int) int) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(targets, func(target Target) http.Handler {
-		return stock.New(stock.Revision{Resource: target.Tag, Name: target.Revision()}, quote.Sample{})
+	return New(targets, func(tag string) http.Handler {
+		return stock.New(stock.Revision{Resource: tag, Name: RevisionName(tag)}, quote.Sample{})
 	}, draw)
 }
 
@@ -160,24 +109,31 @@ func TestRevisionAnswersWhole(t *testing.T) {
 }
 
 func TestHosts(t *testing.T) {
-	handler := rehearse(t, "v1=50,v2=50,v3=0,V1.1=0", func(int) int { return 0 })
+	handler := rehearse(t, "v1=50,v2=50,v3=0", func(int) int { return 0 })
 	for host, want := range map[string]string{
-		"v1.localhost:8080":   "v1",
-		"v2.localhost:8080":   "v2",
-		"v3.localhost:8080":   "v3", // without traffic, but there
-		"v3.localhost":        "v3",
-		"V3.LOCALHOST":        "v3",
-		"v1.1.localhost:8080": "V1.1",
-		// drawn
-		"":                 "v1",
-		"localhost":        "v1",
-		"localhost:8080":   "v1",
-		"127.0.0.1:8080":   "v1",
-		"[::1]:8080":       "v1",
-		"v2.example.com":   "v1",
-		"v2localhost:8080": "v1",
+		"v1.localhost:8080":     "v1",
+		"v2.localhost:8080":     "v2",
+		"v3.localhost:8080":     "v3", // without traffic, but there
+		"v3.localhost":          "v3",
+		"V3.LOCALHOST":          "v3",
+		"latest.localhost:8080": "v3",
+		"LATEST.localhost":      "v3",
+		"":                      "drawn v1",
+		"localhost":             "drawn v1",
+		"localhost:8080":        "drawn v1",
+		"127.0.0.1:8080":        "drawn v1",
+		"[::1]:8080":            "drawn v1",
+		"v2.example.com":        "drawn v1",
+		"v2localhost:8080":      "drawn v1",
 	} {
 		w := get(handler, host, "/")
+		rehearsed := ""
+		if strings.HasPrefix(want, "drawn ") {
+			want, rehearsed = strings.TrimPrefix(want, "drawn "), "v1=50,v2=50,v3=0"
+		}
+		if got := w.Header().Get("X-Rehearsal"); got != rehearsed {
+			t.Errorf("%s: X-Rehearsal: %q, want %q", host, got, rehearsed)
+		}
 		if w.Code != 200 || w.Body.String() != "Welcome to the "+want+" app! \n" || w.Header().Get("X-Revision") != "stock-service-example-"+want {
 			t.Errorf("%s: %d %q %v, want %s", host, w.Code, w.Body, w.Header(), want)
 		}
@@ -185,7 +141,8 @@ func TestHosts(t *testing.T) {
 
 	for host, tag := range map[string]string{
 		"v4.localhost:8080":     "v4",
-		"latest.localhost":      "latest",
+		"latest.v1.localhost":   "latest.v1",
+		"v1.1.localhost:8080":   "v1.1",
 		".localhost":            "",
 		"www.v1.localhost:8080": "www.v1",
 	} {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/knative-sample/rest-api-go/internal/accept"
 	"github.com/knative-sample/rest-api-go/internal/fault"
 	"github.com/knative-sample/rest-api-go/internal/page"
 	"github.com/knative-sample/rest-api-go/internal/quote"
@@ -81,7 +82,7 @@ var (
 	noSniff    = []string{"nosniff"}
 	varyAccept = []string{"Accept"}
 	asText     = []string{"text/plain; charset=utf-8"}
-	asJSON     = []string{jsonType}
+	asJSON     = []string{accept.JSON}
 )
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -107,10 +108,10 @@ func (s *service) index(w http.ResponseWriter, r *http.Request) {
 		s.notFound(w, r)
 		return
 	}
-	switch preferred(r.Header, textType, jsonType, htmlType) {
-	case htmlType:
+	switch accept.Preferred(r.Header, accept.Text, accept.JSON, accept.HTML) {
+	case accept.HTML:
 		page.Serve(w)
-	case jsonType:
+	case accept.JSON:
 		write(w, http.StatusOK, asJSON, s.indexJSON)
 	default:
 		write(w, http.StatusOK, asText, s.indexText)
@@ -186,7 +187,7 @@ func (s *service) fail(w http.ResponseWriter, r *http.Request, status int, messa
 
 // reply writes text, or a to a client that prefers JSON.
 func (s *service) reply(w http.ResponseWriter, r *http.Request, status int, text string, a answer) {
-	if preferred(r.Header, textType, jsonType) == jsonType {
+	if accept.Preferred(r.Header, accept.Text, accept.JSON) == accept.JSON {
 		a.Resource, a.Revision = s.Resource, s.Name
 		write(w, status, asJSON, encode(a))
 		return

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/knative-sample/rest-api-go/internal/accept"
 	"github.com/knative-sample/rest-api-go/internal/fault"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 )
@@ -250,7 +251,7 @@ func TestAnyResourceRoutes(t *testing.T) {
 				if _, body := ask(t, "GET", server.URL+path, ""); body != want {
 					t.Errorf("%s: %q, want %q", path, body, want)
 				}
-				if _, body := ask(t, "GET", server.URL+path, jsonType); !json.Valid([]byte(body)) {
+				if _, body := ask(t, "GET", server.URL+path, accept.JSON); !json.Valid([]byte(body)) {
 					t.Errorf("%s: %q", path, body)
 				}
 			}
@@ -286,7 +287,7 @@ func TestPriceKeepsItsDigits(t *testing.T) {
 		if want := "v1 price for ticker X is " + price + "\n"; body != want || resp.Header.Get("X-Quote-Source") != "upstream" {
 			t.Errorf("%q %v, want %q", body, resp.Header, want)
 		}
-		_, body = ask(t, "GET", server.URL+"/stock/x", jsonType)
+		_, body = ask(t, "GET", server.URL+"/stock/x", accept.JSON)
 		if want := `{"resource":"v1","revision":"stock-service-example-v1","ticker":"X","price":` + price + `,"source":"upstream"}` + "\n"; body != want {
 			t.Errorf("%q, want %q", body, want)
 		}
@@ -306,7 +307,7 @@ func TestUpstreamErrors(t *testing.T) {
 		})))
 		for accept, want := range map[string]string{
 			"":       "v1 " + test.Reason + "\n",
-			jsonType: `{"resource":"v1","revision":"stock-service-example-v1","error":"` + test.Reason + `"}` + "\n",
+			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","error":"` + test.Reason + `"}` + "\n",
 		} {
 			resp, body := ask(t, "GET", server.URL+"/v1/AAPL", accept)
 			if resp.StatusCode != test.Status || resp.Header.Get("Retry-After") != test.RetryAfter || body != want {
@@ -360,7 +361,7 @@ func TestFault(t *testing.T) {
 	for _, path := range []string{"/", "/v1", "/v1/AAPL", "/nowhere"} {
 		for accept, want := range map[string]string{
 			"":       "v1 failed on purpose (ERROR_RATE)\n",
-			jsonType: `{"resource":"v1","revision":"stock-service-example-v1","error":"failed on purpose (ERROR_RATE)"}` + "\n",
+			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","error":"failed on purpose (ERROR_RATE)"}` + "\n",
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				req := httptest.NewRequest("GET", path, nil)
@@ -405,7 +406,7 @@ func FuzzTickerPath(f *testing.F) {
 			checkHeaders(t, w.Header())
 			return w
 		}
-		w, name := answer(textType), strings.TrimPrefix(u.Path, "/v1/")
+		w, name := answer(accept.Text), strings.TrimPrefix(u.Path, "/v1/")
 		switch text := w.Body.String(); w.Code {
 		case 200:
 			q, err := quote.Sample{}.Quote(t.Context(), strings.ToUpper(name))
@@ -430,7 +431,7 @@ func FuzzTickerPath(f *testing.F) {
 		default:
 			t.Errorf("%d %q", w.Code, text)
 		}
-		if asJSON := answer(jsonType); asJSON.Code != w.Code || !json.Valid(asJSON.Body.Bytes()) {
+		if asJSON := answer(accept.JSON); asJSON.Code != w.Code || !json.Valid(asJSON.Body.Bytes()) {
 			t.Errorf("%d %q as JSON, %d as text", asJSON.Code, asJSON.Body, w.Code)
 		}
 	})

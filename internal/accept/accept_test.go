@@ -1,7 +1,8 @@
-package stock
+package accept
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -21,7 +22,7 @@ func TestPreferred(t *testing.T) {
 		{[]string{"application/json;q=0.001"}, "json", "json"},
 		{[]string{"application/*"}, "json", "json"},
 		{[]string{"application/json, text/plain, */*"}, "json", "json"},
-		{[]string{browser}, "html", "text"},
+		{[]string{"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, "html", "text"},
 		{[]string{"text/html"}, "html", "text"},
 		{[]string{"text/html, application/json;q=0.5"}, "html", "json"},
 
@@ -46,6 +47,20 @@ func TestPreferred(t *testing.T) {
 		{[]string{"*/*;q=0.1, text/plain;q=0.9, application/json;q=0.5"}, "text", "text"},
 		{[]string{"application/json;q=0, */*"}, "text", "text"},
 		{[]string{"text/plain;q=0, text/html;q=0, */*"}, "json", "json"},
+		// a range with parameters that our answers do not have gives way to one
+		// without, and one with theirs does not
+		{[]string{"text/plain;format=fixed;q=0.4, text/plain;q=0.7, application/json;q=0.5"}, "text", "text"},
+		{[]string{"text/plain;q=0.7, text/plain;format=fixed;q=0.4, application/json;q=0.5"}, "text", "text"},
+		{[]string{"text/plain;charset=utf-8;q=0.4, text/plain;q=0.7, application/json;q=0.5"}, "json", "json"},
+		{[]string{"text/plain;q=0.7, text/plain;charset=\"UTF-8\";q=0.4, application/json;q=0.5"}, "json", "json"},
+		{[]string{"application/json;profile=x, */*"}, "json", "json"},
+		{[]string{"text/*;q=0.3, text/plain;q=0.7, text/plain;format=flowed, text/plain;format=fixed;q=0.4, */*;q=0.5"}, "text", "text"}, // RFC 9110's
+		// a comma or a semicolon within a quoted string parts nothing
+		{[]string{`text/plain;x="a, application/json";q=0.5, text/html;q=0.1`}, "text", "text"},
+		{[]string{`text/plain;x="\", application/json";q=0.5`}, "text", "text"},
+		{[]string{`text/plain;x="a;q=0", application/json;q=0.5`}, "text", "text"},
+		{[]string{`text/plain;x="never ends, application/json`}, "text", "text"},
+		{[]string{`text/plain;x="never ends`, "application/json"}, "json", "json"}, // each line by itself
 
 		// none of the offers
 		{[]string{"image/png"}, "text", "text"},
@@ -65,13 +80,35 @@ func TestPreferred(t *testing.T) {
 		{[]string{"application/json;q=Inf, text/plain"}, "text", "text"},
 		{[]string{"/, application/json"}, "json", "json"},
 	} {
-		types := map[string]string{"text": textType, "json": jsonType, "html": htmlType}
+		types := map[string]string{"text": Text, "json": JSON, "html": HTML}
 		header := http.Header{"Accept": test.accept}
-		if got := preferred(header, textType, jsonType, htmlType); got != types[test.index] {
+		if got := Preferred(header, Text, JSON, HTML); got != types[test.index] {
 			t.Errorf("Accept: %q: %s at the index, want %s", test.accept, got, types[test.index])
 		}
-		if got := preferred(header, textType, jsonType); got != types[test.elsewhere] {
+		if got := Preferred(header, Text, JSON); got != types[test.elsewhere] {
 			t.Errorf("Accept: %q: %s, want %s", test.accept, got, types[test.elsewhere])
 		}
+	}
+}
+
+// long is an Accept header as long as the server takes one.
+func long(repeated string) http.Header {
+	return http.Header{"Accept": {strings.Repeat(repeated, 64<<10/len(repeated))}}
+}
+
+func TestLongHeaderTakesNoMoreMemory(t *testing.T) {
+	for _, repeated := range []string{"a/b;q=0.5,", "a/b;x=\"y\";q=1,", ",", ";", "\"", "text/plain;x,", "="} {
+		header := long(repeated)
+		if got := testing.AllocsPerRun(10, func() { Preferred(header, Text, JSON, HTML) }); got > 1 { // the offers' matches
+			t.Errorf("%q repeated: %v allocations", repeated, got)
+		}
+	}
+}
+
+func BenchmarkLongHeader(b *testing.B) {
+	header := long("a/b;q=0.5,")
+	b.ReportAllocs()
+	for b.Loop() {
+		Preferred(header, Text, JSON, HTML)
 	}
 }

@@ -1,0 +1,95 @@
+package rehearsal
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// maxRevisions bounds those that a rehearsal keeps.
+const maxRevisions = 100
+
+// Target is one revision's part of the traffic.
+type Target struct {
+	// Tag is the revision's RESOURCE, and the first label of its own host:
+	// v3 of v3.localhost.
+	Tag string
+	// Percent of the requests, 0 to 100.
+	Percent int
+}
+
+// Split is the whole traffic. Its percents add up to 100, and its tags differ.
+type Split []Target
+
+func (s Split) String() string {
+	var parts []string
+	for _, t := range s {
+		parts = append(parts, fmt.Sprintf("%s=%d", t.Tag, t.Percent))
+	}
+	return strings.Join(parts, ",")
+}
+
+// ParseSplit reads a split such as v1=40,v2=30,v3=30. Its tags are DNS labels
+// (RFC 1035), as Knative's are.
+func ParseSplit(s string) (Split, error) {
+	var split Split
+	named, sum := map[string]bool{}, 0
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		tag, text, found := strings.Cut(part, "=")
+		if !found {
+			return nil, fmt.Errorf("%q is not name=percent", part)
+		}
+		if strings.Contains(text, "=") {
+			return nil, fmt.Errorf("%q has more than one name=percent: separate them by commas", part)
+		}
+		if err := checkTag(tag); err != nil {
+			return nil, fmt.Errorf("the name %q %w", tag, err)
+		}
+		if named[tag] {
+			return nil, fmt.Errorf("%q is named twice", tag)
+		}
+		percent, err := strconv.ParseUint(text, 10, 32)
+		if err != nil || percent > 100 {
+			return nil, fmt.Errorf("%q is not a whole percent from 0 to 100", part)
+		}
+		named[tag] = true
+		sum += int(percent)
+		split = append(split, Target{tag, int(percent)})
+	}
+	if len(split) > maxRevisions {
+		return nil, errTooMany
+	}
+	if sum != 100 {
+		return nil, fmt.Errorf("the percents add up to %d, not to 100", sum)
+	}
+	return split, nil
+}
+
+var errTooMany = fmt.Errorf("a rehearsal keeps at most %d revisions", maxRevisions)
+
+// checkTag tells why tag cannot be a revision's, in words that follow it.
+func checkTag(tag string) error {
+	switch {
+	case !isLabel(tag):
+		return errors.New("is not a DNS label: at most 63 lower-case letters, digits and -, the first a letter, the last no -")
+	case tag == latestTag:
+		return errors.New("is the tag of the revision made last")
+	case tag == strings.TrimPrefix(path, "/"):
+		return errors.New("is the path that changes the split")
+	}
+	return nil
+}
+
+func isLabel(s string) bool {
+	if s == "" || len(s) > 63 || s[0] < 'a' || s[0] > 'z' || s[len(s)-1] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
