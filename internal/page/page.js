@@ -450,30 +450,27 @@ function showRehearsal({split, latest, files}) {
   rehearsal.split = split;
   rehearsal.since = performance.now();
   const percents = parse(split);
-  fill('files', 'file', files, (item, file) => {
-    write(part(item, 'file'), file.file);
-    write(part(item, 'does'), file.does);
-    item.firstElementChild.dataset.split = file.split;
-    item.firstElementChild.ariaPressed = file.split === split;
+  fill('files', 'file', files.map(({file}) => file), (item, n) => {
+    write(part(item, 'file'), files[n].file);
+    write(part(item, 'does'), files[n].does);
+    item.firstElementChild.dataset.split = files[n].split;
+    item.firstElementChild.ariaPressed = files[n].split === split;
   });
-  const names = new Set([split, ...files.map(file => file.split)].flatMap(text => [...parse(text).keys()]));
-  fill('inputs', 'percent', [...names.add(latest)].sort(byName), (item, name) => {
-    const input = item.querySelector('input');
-    if (item.dataset.name !== name) input.value = percents.get(name) ?? 0;
-    item.dataset.name = name;
+  const names = new Set([split, ...files.map(file => file.split)].flatMap(text => [...parse(text).keys()])).add(latest);
+  fill('inputs', 'percent', [...names].sort(byName), item => {
+    const name = item.dataset.name;
     write(part(item, 'tag'), name);
-    input.defaultValue = percents.get(name) ?? 0; // shows unless somebody has typed another
+    item.querySelector('input').defaultValue = percents.get(name) ?? 0; // shows unless another is being typed
   });
   addUp();
   showLatest(latest, Number(percents.get(latest) ?? 0));
 }
 
 function showLatest(name, percent) {
-  const url = new URL(location.origin);
-  url.hostname = 'latest.localhost';
+  const host = `latest.localhost${location.port && ':'}${location.port}`;
   byID('alone').hidden = percent > 0;
-  byID('alone').href = url;
-  write(byID('alone'), `${name} alone answers at ${url.host}`);
+  byID('alone').href = `//${host}/`;
+  write(byID('alone'), `${name} alone answers at ${host}`);
 }
 
 // parse reads v1=50,v2=50.
@@ -484,13 +481,17 @@ function parse(split) {
   }));
 }
 
-// fill gives a list one item for each entry, and keeps those that it has:
-// one may have the focus.
-function fill(list, template, entries, write) {
-  const items = byID(list).children;
-  while (items.length > entries.length) byID(list).lastElementChild.remove();
-  while (items.length < entries.length) byID(list).append(newItem(template));
-  entries.forEach((entry, n) => write(items[n], entry));
+// fill gives a list an item for each key, in their order, and keeps those that
+// it has: one may have the focus, or a percent that is being typed.
+function fill(list, template, keys, write) {
+  const items = byID(list).children, old = new Map([...items].map(item => [item.dataset.name, item]));
+  keys.forEach((key, n) => {
+    const item = old.get(key) ?? newItem(template);
+    item.dataset.name = key;
+    if (items[n] !== item) byID(list).insertBefore(item, items[n] ?? null);
+    write(item, n);
+  });
+  while (items.length > keys.length) byID(list).lastElementChild.remove();
 }
 
 function inputs() {
