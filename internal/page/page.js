@@ -10,7 +10,7 @@ const rateTime = 5000; // ms that the rate really sent is measured over
 const columnTime = 2000; // ms of the timeline
 const columnsShown = 90;
 const describedEvery = 10_000; // ms
-const capacity = matchMedia('(max-width: 40rem)').matches ? 14 * 14 : 44 * 9;
+const capacity = matchMedia('(max-width: 40rem)').matches ? 14 * 14 : 44 * 9; // as page.css lays them out
 const stepwise = matchMedia('(prefers-reduced-motion: reduce)');
 
 const noAnswer = 'no answer', tooSlow = `no answer in ${timeLimit / 1000} s`;
@@ -71,22 +71,28 @@ async function send() {
 }
 
 async function ask() {
-  const sent = Date.now(), start = performance.now();
-  let response;
-  const header = name => response?.headers.get(name)?.slice(0, 100) ?? '';
-  const answer = (name, failure) =>
-    ({name, failure, sent, start, latency: performance.now() - start, pod: header('X-Pod'), split: response?.headers.get('X-Rehearsal')});
+  const answer = {name: '', pod: '', split: '', failure: noAnswer, latency: 0, sent: Date.now(), start: performance.now()};
   try {
-    response = await fetch('./', {
+    const response = await fetch('./', {
       cache: 'no-store',
       headers: {Accept: 'text/plain'},
       signal: AbortSignal.timeout(timeLimit),
     });
+    answer.name = header(response, 'X-Revision').slice(0, 100);
+    answer.pod = header(response, 'X-Pod').slice(0, 100);
+    answer.split = header(response, 'X-Rehearsal');
     const text = await response.text();
-    return answer(header('X-Revision') || (response.ok ? nameIn(text) : ''), response.ok ? '' : `${response.status}`);
-  } catch (error) {
-    return answer(header('X-Revision'), error.name === 'TimeoutError' ? tooSlow : noAnswer);
+    answer.latency = performance.now() - answer.start;
+    answer.failure = response.ok ? '' : `${response.status}`;
+    if (response.ok) answer.name ||= nameIn(text);
+  } catch (error) { // the answer may have begun, and have a name
+    if (error.name === 'TimeoutError') answer.failure = tooSlow;
   }
+  return answer;
+}
+
+function header(response, name) {
+  return response.headers.get(name) ?? '';
 }
 
 // nameIn is for a revision that does not send X-Revision: its text differs.
@@ -220,18 +226,16 @@ function advance() {
   const passed = columnAt(Date.now()) - newest;
   if (passed === 0 || passed === -1) return;
   newest += passed;
-  for (const {element, slices} of columns.splice(0, passed < 0 ? columns.length : passed)) {
-    element.replaceChildren();
-    slices.clear();
-    columns.push({element: byID('columns').appendChild(element), slices});
+  for (const column of columns.splice(0, passed < 0 ? columns.length : passed)) {
+    clear(column);
+    byID('columns').append(column.element);
+    columns.push(column);
   }
 }
 
-function clearTimeline() {
-  for (const {element, slices} of columns) {
-    element.replaceChildren();
-    slices.clear();
-  }
+function clear({element, slices}) {
+  element.replaceChildren();
+  slices.clear();
 }
 
 function renderTimeline() {
@@ -252,14 +256,14 @@ function renderTimeline() {
 
 // describe is the timeline for those who do not see it.
 function describe() {
-  const texts = [], size = 15;
+  const texts = [], size = 15; // columns of half a minute
   for (let n = 1; n < columns.length; n += size) {
     const counts = new Map();
     for (const {slices} of columns.slice(n, n + size)) {
       for (const [name, {count}] of slices) counts.set(name, (counts.get(name) ?? 0) + count);
     }
     const sum = [...counts.values()].reduce((a, b) => a + b, 0);
-    const shares = [...counts].map(([name, count]) => `${name || 'failed'} ${percent.format(count / sum)}`);
+    const shares = [...counts].sort(([a], [b]) => byName(a, b)).map(([name, count]) => `${name || 'failed'} ${percent.format(count / sum)}`);
     texts.push(`${clock.format((newest - columnsShown + n) * columnTime)} ${shares.join(', ') || 'no answers'}`);
   }
   return texts.join('; ');
@@ -530,7 +534,7 @@ byID('reset').addEventListener('click', () => {
   byID('revisions').replaceChildren();
   byID('failures').replaceChildren();
   for (const dot of dots) wear(dot, blank, '', false);
-  clearTimeline();
+  columns.forEach(clear);
   draw();
 });
 
