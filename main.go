@@ -14,22 +14,13 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
-	"time"
 
 	"github.com/knative-sample/rest-api-go/internal/config"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 	"github.com/knative-sample/rest-api-go/internal/rehearsal"
+	"github.com/knative-sample/rest-api-go/internal/server"
 	"github.com/knative-sample/rest-api-go/internal/stock"
-)
-
-const (
-	headerTimeout = 10 * time.Second
-	drainTimeout  = 10 * time.Second
-	// longer than proxies keep an idle connection (90 s in Knative's
-	// queue-proxy), so that none sends a request into one that is closing
-	idleTimeout = 2 * time.Minute
 )
 
 func main() {
@@ -64,13 +55,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
 
-	listener, err := net.Listen("tcp", ":"+strconv.Itoa(int(cfg.Port)))
+	listener, err := server.Listen(fmt.Sprintf(":%d", cfg.Port))
 	if err != nil {
 		return fmt.Errorf("PORT: %w", err)
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
 	logger.Info("serving", "url", fmt.Sprintf("http://localhost:%d", port), "revision", cfg.Serving(), "prices", cfg.Quotes.Origin())
-	return serve(ctx, newServer(newHandler(cfg, logger), logger), listener, logger)
+	return server.Serve(ctx, listener, newHandler(cfg, logger), logger)
 }
 
 func help(args []string, stdout io.Writer) error {
@@ -98,37 +89,4 @@ func newHandler(cfg config.Config, logger *slog.Logger) http.Handler {
 		}
 		return stock.New(rev, quotes)
 	}, rand.IntN)
-}
-
-func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:                      handler,
-		ReadHeaderTimeout:            headerTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               64 << 10,
-		DisableGeneralOptionsHandler: true, // OPTIONS * is a method like others
-		ErrorLog:                     slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-	}
-}
-
-// serve answers until ctx ends, then stops accepting and gives what is in
-// flight drainTimeout to finish.
-func serve(ctx context.Context, server *http.Server, listener net.Listener, logger *slog.Logger) error {
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-
-	logger.Info("draining", "limit", drainTimeout)
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if err := server.Shutdown(limit); err != nil {
-		logger.Warn("cut off what was still in flight", "err", err)
-		server.Close()
-	}
-	logger.Info("stopped")
-	return nil
 }

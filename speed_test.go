@@ -82,7 +82,7 @@ func BenchmarkSpeed(b *testing.B) {
 		sames = append(sames, indexRate/same.requestRate(b, "/"))
 		prices = append(prices, priceRate/indexRate)
 		memory = append(memory, o.peakMemory(b))
-		for _, server := range []*server{bare, same, o} {
+		for _, server := range []*program{bare, same, o} {
 			server.end()
 		}
 	}
@@ -112,19 +112,19 @@ func buildSmallest(b *testing.B) string {
 	return path
 }
 
-// server is a program under load.
-type server struct {
+// program is one that runs, under load.
+type program struct {
 	cmd *exec.Cmd
 	url string
 }
 
-func (s *server) end() {
+func (s *program) end() {
 	s.cmd.Process.Kill()
 	s.cmd.Wait()
 }
 
 // launch starts a program on the first core; it may not answer yet.
-func launch(b *testing.B, path string, env ...string) *server {
+func launch(b *testing.B, path string, env ...string) *program {
 	b.Helper()
 	free, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
@@ -132,7 +132,7 @@ func launch(b *testing.B, path string, env ...string) *server {
 	}
 	port := strconv.Itoa(free.Addr().(*net.TCPAddr).Port)
 	free.Close()
-	s := &server{cmd: exec.Command("taskset", "-c", "0", path), url: "http://localhost:" + port}
+	s := &program{cmd: exec.Command("taskset", "-c", "0", path), url: "http://localhost:" + port}
 	s.cmd.Env = append(append(os.Environ(), "PORT="+port), env...)
 	if err := s.cmd.Start(); err != nil {
 		b.Fatal(err)
@@ -141,7 +141,7 @@ func launch(b *testing.B, path string, env ...string) *server {
 }
 
 // awaitAnswer asks until the index answers.
-func (s *server) awaitAnswer(b *testing.B) {
+func (s *program) awaitAnswer(b *testing.B) {
 	b.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Microsecond) {
 		resp, err := http.Get(s.url)
@@ -164,7 +164,7 @@ func firstAnswer(b *testing.B, path string, env ...string) float64 {
 	return time.Since(begin).Seconds()
 }
 
-func serveOnOneCore(b *testing.B, path string, env ...string) *server {
+func serveOnOneCore(b *testing.B, path string, env ...string) *program {
 	b.Helper()
 	s := launch(b, path, env...)
 	s.awaitAnswer(b)
@@ -175,7 +175,7 @@ var requestsPerSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
 
 // requestRate is what wrk measures from the second core, in requests per
 // second.
-func (s *server) requestRate(b *testing.B, path string) float64 {
+func (s *program) requestRate(b *testing.B, path string) float64 {
 	b.Helper()
 	out, err := exec.Command("taskset", "-c", "1", "wrk", "-t1", "-c64", "-d2s", s.url+path).Output()
 	m := requestsPerSecond.FindSubmatch(out)
@@ -189,7 +189,7 @@ func (s *server) requestRate(b *testing.B, path string) float64 {
 var peakRSS = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 
 // peakMemory is the most resident memory that the program has had, in MB.
-func (s *server) peakMemory(b *testing.B) float64 {
+func (s *program) peakMemory(b *testing.B) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	m := peakRSS.FindSubmatch(status)

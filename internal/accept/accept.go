@@ -21,6 +21,9 @@ const (
 //
 // It reads the header once, in place: a long one takes no more memory.
 func Preferred(header http.Header, offers ...string) string {
+	if len(header["Accept"]) == 0 {
+		return offers[0]
+	}
 	matches := make([]match, len(offers))
 	place := 0
 	for _, line := range header["Accept"] {

@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/knative-sample/rest-api-go/internal/fault"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 	"github.com/knative-sample/rest-api-go/internal/rehearsal"
 	"github.com/knative-sample/rest-api-go/internal/stock"
@@ -53,72 +52,57 @@ func (q Quotes) Origin() string {
 	return "sample of " + quote.SampleDay
 }
 
-// variable documents one environment variable.
-type variable struct{ name, fallback, help string }
-
-var variables = []variable{
-	{"PORT", "8080", "port to listen on; 0 takes a free one"},
-	{"RESOURCE", "NOT SPECIFIED", "label of this revision in texts and paths"},
-	{"K_REVISION", "RESOURCE", "name of this revision for X-Revision; Knative sets it"},
-	{"QUOTE_URL", "", "quote provider's URL with {ticker} and perhaps {key}; unset: a sample of " + quote.SampleDay},
-	{"QUOTE_KEY", "", "what {key} stands for in QUOTE_URL"},
-	{"QUOTE_POINTER", "", "JSON pointer to the price in the provider's answer; unset: the answer is the price"},
-	{"QUOTE_TTL", "10s", "how long a provider's answer is kept"},
-	{"LATENCY", "0s", "how long every answer waits, to make a bad revision"},
-	{"ERROR_RATE", "0", "share of answers that fail with 500, 0 to 1, to make a bad revision"},
-	{"SPLIT", "", "rehearse revisions without a cluster, e.g. v1=40,v2=30,v3=30; RESOURCE is not used then"},
+// Load reads and checks the variables. Its error names the one at fault.
+func Load(getenv func(string) string) (Config, error) {
+	return load(&environment{getenv: getenv})
 }
 
 // Usage writes the variables with their defaults to w.
 func Usage(w io.Writer) {
+	nothing := &environment{getenv: func(string) string { return "" }}
+	load(nothing)
 	fmt.Fprintln(w, "rest-api-go serves stock prices, labelled by revision. It is set up by environment variables:")
 	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, v := range variables {
+	for _, v := range nothing.variables {
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", v.name, cmp.Or(v.fallback, "-"), v.help)
 	}
 	table.Flush()
 }
 
-// Load reads and checks the variables. Its error names the one at fault.
-func Load(getenv func(string) string) (Config, error) {
-	e := &environment{getenv: getenv}
-	resource := read(e, "RESOURCE", parseResource)
-	c := Config{
-		Port: read(e, "PORT", parsePort),
-		Revision: stock.Revision{
-			Resource: resource,
-			Name:     cmp.Or(getenv("K_REVISION"), resource),
-			Fault: fault.Fault{
-				Latency: read(e, "LATENCY", parseDuration),
-				Rate:    read(e, "ERROR_RATE", parseRate),
-			},
-		},
-		Quotes: Quotes{
-			Upstream: getenv("QUOTE_URL") != "",
-			Pointer:  read(e, "QUOTE_POINTER", quote.ParsePointer),
-			TTL:      read(e, "QUOTE_TTL", parseDuration),
-		},
-	}
-	if c.Quotes.Upstream {
-		c.Quotes.Template = read(e, "QUOTE_URL", func(url string) (quote.Template, error) {
-			return quote.ParseTemplate(url, getenv("QUOTE_KEY"))
-		})
-	}
-	if c.Quotes.Template.NeedsKey() && getenv("QUOTE_KEY") == "" {
+func load(e *environment) (Config, error) {
+	var c Config
+	c.Port = read(e, "PORT", "8080", "port to listen on; 0 takes a free one", parsePort)
+	c.Revision.Resource = read(e, "RESOURCE", "NOT SPECIFIED", "label of this revision in texts and paths", parseResource)
+	c.Revision.Name = read(e, "K_REVISION", "", "name of this revision for X-Revision; Knative sets it; unset: RESOURCE", text)
+	c.Revision.Pod = read(e, "HOSTNAME", "", "name of this pod for X-Pod, if it begins with K_REVISION-deployment-; Knative sets it", func(s string) (string, error) {
+		return podOf(c.Revision.Name, s), nil
+	})
+	c.Revision.Name = cmp.Or(c.Revision.Name, c.Revision.Resource)
+	key := read(e, "QUOTE_KEY", "", "what {key} stands for in QUOTE_URL", text)
+	c.Quotes.Template = read(e, "QUOTE_URL", "", "quote provider's URL with {ticker} and perhaps {key}; unset: a sample of "+quote.SampleDay, optional(func(s string) (quote.Template, error) {
+		c.Quotes.Upstream = true
+		return quote.ParseTemplate(s, key)
+	}))
+	if c.Quotes.Template.NeedsKey() && key == "" {
 		e.fail("QUOTE_KEY", errors.New("is unset, but QUOTE_URL has {key}"))
 	}
-	if getenv("SPLIT") != "" {
-		c.Split = read(e, "SPLIT", rehearsal.ParseSplit)
-	}
+	c.Quotes.Pointer = read(e, "QUOTE_POINTER", "", "JSON pointer to the price in the provider's answer; unset: the answer is the price", quote.ParsePointer)
+	c.Quotes.TTL = read(e, "QUOTE_TTL", "10s", "how long a provider's answer is kept", parseDuration)
+	c.Revision.Fault.Latency = read(e, "LATENCY", "0s", "how long every answer waits, to make a bad revision", parseDuration)
+	c.Revision.Fault.Rate = read(e, "ERROR_RATE", "0", "share of answers that fail with 500, 0 to 1, to make a bad revision", parseRate)
+	c.Split = read(e, "SPLIT", "", "rehearse revisions without a cluster, e.g. v1=50,v2=50; the last has LATENCY and ERROR_RATE, RESOURCE is not used", optional(rehearsal.ParseSplit))
 	return c, e.err
 }
 
-// environment keeps the first error of its reads.
+// environment collects what is read from it, and keeps the first error.
 type environment struct {
-	getenv func(string) string
-	err    error
+	getenv    func(string) string
+	variables []variable
+	err       error
 }
+
+type variable struct{ name, fallback, help string }
 
 func (e *environment) fail(name string, err error) {
 	if e.err == nil {
@@ -126,22 +110,35 @@ func (e *environment) fail(name string, err error) {
 	}
 }
 
-// read parses the variable, or its default.
-func read[T any](e *environment, name string, parse func(string) (T, error)) T {
-	text := e.getenv(name)
-	if text == "" {
-		text = fallback(name)
-	}
-	value, err := parse(text)
+// read parses a variable, or its fallback where it is unset or empty.
+func read[T any](e *environment, name, fallback, help string, parse func(string) (T, error)) T {
+	e.variables = append(e.variables, variable{name, fallback, help})
+	value, err := parse(cmp.Or(e.getenv(name), fallback))
 	if err != nil {
 		e.fail(name, err)
 	}
 	return value
 }
 
-func fallback(name string) string {
-	i := slices.IndexFunc(variables, func(v variable) bool { return v.name == name })
-	return variables[i].fallback
+// optional leaves a variable that is unset at its zero value.
+func optional[T any](parse func(string) (T, error)) func(string) (T, error) {
+	return func(s string) (value T, err error) {
+		if s == "" {
+			return value, nil
+		}
+		return parse(s)
+	}
+}
+
+func text(s string) (string, error) { return s, nil }
+
+// podOf returns host if it is the name that Knative gives a pod of revision,
+// and else an empty string: every machine has a HOSTNAME.
+func podOf(revision, host string) string {
+	if revision == "" || !strings.HasPrefix(host, revision+"-deployment-") {
+		return ""
+	}
+	return host
 }
 
 func parseResource(s string) (string, error) {

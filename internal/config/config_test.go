@@ -39,6 +39,7 @@ func TestEverythingSet(t *testing.T) {
 		"PORT":          "9000",
 		"RESOURCE":      "v2",
 		"K_REVISION":    "stock-service-example-v2",
+		"HOSTNAME":      "stock-service-example-v2-deployment-7d9f8-abcde",
 		"QUOTE_URL":     "https://api.example.com:8443/{ticker}?k={key}",
 		"QUOTE_KEY":     "secret",
 		"QUOTE_POINTER": "/a/0",
@@ -49,10 +50,15 @@ func TestEverythingSet(t *testing.T) {
 	}.get)
 	template, _ := quote.ParseTemplate("https://api.example.com:8443/{ticker}?k={key}", "secret")
 	want := Config{
-		Port:     9000,
-		Revision: stock.Revision{Resource: "v2", Name: "stock-service-example-v2", Fault: fault.Fault{Latency: 250 * time.Millisecond, Rate: 0.5}},
-		Split:    rehearsal.Split{{Tag: "v1", Percent: 40}, {Tag: "v2", Percent: 30}, {Tag: "v3", Percent: 30}},
-		Quotes:   Quotes{Upstream: true, Template: template, Pointer: quote.Pointer{"a", "0"}, TTL: time.Minute},
+		Port: 9000,
+		Revision: stock.Revision{
+			Resource: "v2",
+			Name:     "stock-service-example-v2",
+			Pod:      "stock-service-example-v2-deployment-7d9f8-abcde",
+			Fault:    fault.Fault{Latency: 250 * time.Millisecond, Rate: 0.5},
+		},
+		Split:  rehearsal.Split{{Tag: "v1", Percent: 40}, {Tag: "v2", Percent: 30}, {Tag: "v3", Percent: 30}},
+		Quotes: Quotes{Upstream: true, Template: template, Pointer: quote.Pointer{"a", "0"}, TTL: time.Minute},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
@@ -75,6 +81,11 @@ func TestGoodValues(t *testing.T) {
 		{env{"RESOURCE": "GET {x...} 日本"}, func(c Config) any { return c.Revision.Resource }, "GET {x...} 日本"},
 		{env{"K_REVISION": "r"}, func(c Config) any { return c.Revision.Resource }, "NOT SPECIFIED"},
 		{env{"K_REVISION": "r"}, func(c Config) any { return c.Serving() }, "r"},
+		{env{"K_REVISION": "r-1", "HOSTNAME": "r-1-deployment-7d9f8-abcde"}, func(c Config) any { return c.Revision.Pod }, "r-1-deployment-7d9f8-abcde"},
+		{env{"K_REVISION": "r-1", "HOSTNAME": "laptop"}, func(c Config) any { return c.Revision.Pod }, ""},
+		{env{"K_REVISION": "r-1", "HOSTNAME": "r-11-deployment-7d9f8-abcde"}, func(c Config) any { return c.Revision.Pod }, ""},
+		{env{"RESOURCE": "v1", "HOSTNAME": "v1-deployment-7d9f8-abcde"}, func(c Config) any { return c.Revision.Pod }, ""},
+		{env{"HOSTNAME": "-deployment-7d9f8-abcde"}, func(c Config) any { return c.Revision.Pod }, ""},
 		{env{"QUOTE_TTL": "0"}, func(c Config) any { return c.Quotes.TTL }, time.Duration(0)},
 		{env{"QUOTE_TTL": "1h30m"}, func(c Config) any { return c.Quotes.TTL }, 90 * time.Minute},
 		{env{"QUOTE_POINTER": "/Global Quote/05. price"}, func(c Config) any { return c.Quotes.Pointer }, quote.Pointer{"Global Quote", "05. price"}},
@@ -147,8 +158,10 @@ func TestBadValues(t *testing.T) {
 		{env{"SPLIT": "v1"}, `SPLIT: "v1" is not name=percent`},
 		{env{"SPLIT": "v1=40,v2=30"}, "SPLIT: the percents add up to 70, not to 100"},
 		{env{"SPLIT": "a\nb=100"}, `SPLIT: the name "a\nb" is not a DNS label: at most 63 lower-case letters, digits and -, the first a letter, the last no -`},
-		// one at a time
-		{env{"PORT": "http", "RESOURCE": "a/b", "LATENCY": "fast"}, `RESOURCE: "a/b" has a slash: it must be a single path segment`},
+		{env{"SPLIT": "v1=100;v2=0"}, `SPLIT: "v1=100;v2=0" has more than one name=percent: separate them by commas`},
+		// one at a time, in the order of -h
+		{env{"PORT": "http", "RESOURCE": "a/b", "LATENCY": "fast"}, `PORT: "http" is not a port from 0 to 65535`},
+		{env{"RESOURCE": "a/b", "LATENCY": "fast"}, `RESOURCE: "a/b" has a slash: it must be a single path segment`},
 		{env{"SPLIT": "v1=100", "RESOURCE": "a/b"}, `RESOURCE: "a/b" has a slash: it must be a single path segment`},
 	} {
 		_, err := Load(test.env.get)
@@ -173,8 +186,6 @@ func TestUsage(t *testing.T) {
 		switch fallback {
 		case "-":
 			set[name] = ""
-		case "RESOURCE":
-			set[name] = "v1"
 		default:
 			set[name] = fallback
 		}

@@ -19,9 +19,11 @@ type Fault struct {
 	Rate    float64
 }
 
-// Inject waits, and returns nil, ErrInjected, or the request context's error
-// if the client leaves meanwhile. Probes are spared, so that the pod stays
-// ready and the failures are seen by clients.
+// Inject waits, and returns nil or ErrInjected. It stops waiting when the client
+// closes its connection: one that has closed only its own half of it still
+// reads, and there is no telling the two apart, so both are answered at once.
+// Probes are spared, so that the pod stays ready and the failures are seen by
+// clients.
 func (f Fault) Inject(r *http.Request) error {
 	if f == (Fault{}) || strings.HasPrefix(r.UserAgent(), "kube-probe/") {
 		return nil
@@ -32,7 +34,6 @@ func (f Fault) Inject(r *http.Request) error {
 		select {
 		case <-wait.C:
 		case <-r.Context().Done():
-			return r.Context().Err()
 		}
 	}
 	if rand.Float64() < f.Rate {

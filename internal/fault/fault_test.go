@@ -22,7 +22,8 @@ func TestLatency(t *testing.T) {
 		{name: "none"},
 		{name: "every answer waits", fault: Fault{Latency: 3 * time.Second}, userAgent: "curl/8", took: 3 * time.Second},
 		{name: "and then fails", fault: Fault{Latency: 3 * time.Second, Rate: 1}, err: ErrInjected, took: 3 * time.Second},
-		{name: "the client leaves", fault: Fault{Latency: 3 * time.Second, Rate: 1}, leaves: time.Second, err: context.DeadlineExceeded, took: time.Second},
+		{name: "the client leaves", fault: Fault{Latency: 3 * time.Second}, leaves: time.Second, took: time.Second},
+		{name: "and might have failed", fault: Fault{Latency: 3 * time.Second, Rate: 1}, leaves: time.Second, err: ErrInjected, took: time.Second},
 		{name: "a probe is spared", fault: Fault{Latency: 3 * time.Second, Rate: 1}, userAgent: "kube-probe/1.35"},
 		{name: "what only names one is not", fault: Fault{Rate: 1}, userAgent: "curl kube-probe/1.35", err: ErrInjected},
 	} {

@@ -52,3 +52,14 @@ func benchmark(b *testing.B, path string) {
 		})
 	})
 }
+
+// written is a ResponseWriter that remembers what was written.
+type written struct {
+	header http.Header
+	status int
+	bytes  int
+}
+
+func (w *written) Header() http.Header         { return w.header }
+func (w *written) WriteHeader(status int)      { w.status = status }
+func (w *written) Write(b []byte) (int, error) { w.bytes += len(b); return len(b), nil }

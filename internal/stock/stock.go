@@ -3,10 +3,14 @@
 package stock
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/knative-sample/rest-api-go/internal/accept"
@@ -24,7 +28,9 @@ type Revision struct {
 	// Resource is the label in texts and paths, a single path segment.
 	Resource string
 	// Name is what the X-Revision header tells clients.
-	Name  string
+	Name string
+	// Pod is what the X-Pod header tells clients; without one it is not sent.
+	Pod   string
 	Fault fault.Fault
 }
 
@@ -44,135 +50,80 @@ func CheckResource(resource string) error {
 	return nil
 }
 
+const (
+	bodyTimeout = time.Second
+	maxBody     = 256 << 10 // bytes
+)
+
 type service struct {
 	Revision
 	quotes quote.Source
-	mux    *http.ServeMux
-	// the index's bodies and the headers of every answer, made once
-	indexText, indexJSON []byte
-	revisionHeader       []string
+	index  answer
 }
 
 // New returns the revision's handler: GET and HEAD of /, /{RESOURCE},
 // /{RESOURCE}/{ticker}, /stock and /stock/{ticker}, as text, as JSON to those
 // who ask for it, and / as a page to browsers.
 func New(rev Revision, quotes quote.Source) http.Handler {
-	s := &service{
-		Revision:       rev,
-		quotes:         quotes,
-		mux:            http.NewServeMux(),
-		revisionHeader: []string{rev.Name},
-	}
 	message := "Welcome to the " + rev.Resource + " app!"
-	s.indexText = []byte(message + " \n") // the article's space
-	s.indexJSON = encode(answer{Resource: rev.Resource, Revision: rev.Name, Message: message})
-
-	// the mux would read spaces and braces in RESOURCE as its own syntax, so
-	// the first segment is matched by value
-	s.mux.HandleFunc("/{$}", s.index)
-	s.mux.HandleFunc("/{resource}", s.known(s.stockIndex))
-	s.mux.HandleFunc("/{resource}/{$}", s.known(s.stockIndex))
-	s.mux.HandleFunc("/{resource}/{ticker}", s.known(s.stockPrice))
-	s.mux.HandleFunc("/", s.notFound)
-	return s
+	index := answer{status: http.StatusOK, text: message + " \n", Message: message} // the article's space
+	return &service{rev, quotes, index}
 }
-
-// headers that answers share, as net/http keeps them
-var (
-	noSniff    = []string{"nosniff"}
-	varyAccept = []string{"Accept"}
-	asText     = []string{"text/plain; charset=utf-8"}
-	asJSON     = []string{accept.JSON}
-)
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	discardBody(w, r)
 	header := w.Header()
-	header["X-Revision"] = s.revisionHeader
-	header["X-Content-Type-Options"] = noSniff
-	header["Vary"] = varyAccept
-
-	switch err := s.Fault.Inject(r); {
-	case errors.Is(err, fault.ErrInjected):
-		s.fail(w, r, http.StatusInternalServerError, err.Error())
-	case err != nil: // the client has left
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		header.Set("Allow", "GET, HEAD")
-		s.fail(w, r, http.StatusMethodNotAllowed, "method "+r.Method+" not allowed, require GET or HEAD")
-	default:
-		s.mux.ServeHTTP(w, r)
+	header.Set("X-Revision", s.Name)
+	if s.Pod != "" {
+		header.Set("X-Pod", s.Pod)
 	}
-}
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Vary", "Accept")
 
-func (s *service) index(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/" { // /%2F, which the mux takes for it
-		s.notFound(w, r)
-		return
+	// a client whose base URL ends in a slash sends two
+	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
+	offers := []string{accept.Text, accept.JSON, accept.HTML}
+	if path != "" || !reads(r) {
+		offers = offers[:2]
 	}
-	switch accept.Preferred(r.Header, accept.Text, accept.JSON, accept.HTML) {
+	switch accept.Preferred(r.Header, offers...) {
 	case accept.HTML:
-		page.Serve(w)
+		page.Serve(w) // without the Fault, which it is there to show
 	case accept.JSON:
-		write(w, http.StatusOK, asJSON, s.indexJSON)
+		a := s.answer(header, r, path)
+		a.Resource, a.Revision, a.Pod = s.Resource, s.Name, s.Pod
+		write(w, "application/json", a.status, encode(a))
 	default:
-		write(w, http.StatusOK, asText, s.indexText)
+		a := s.answer(header, r, path)
+		write(w, "text/plain; charset=utf-8", a.status, a.text)
 	}
 }
 
-// known lets the paths of this revision and the stable ones through to h.
-func (s *service) known(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if first := r.PathValue("resource"); first != s.Resource && first != Stable {
-			s.notFound(w, r)
-			return
-		}
-		h(w, r)
-	}
+func reads(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-func (s *service) stockIndex(w http.ResponseWriter, r *http.Request) {
-	if strings.HasSuffix(r.URL.Path, "//") { // /v1/%2F, which the mux takes for /v1/
-		s.fail(w, r, http.StatusBadRequest, quote.ErrTicker.Error())
+// discardBody reads what the request brings along, which no answer depends on.
+// What does not arrive in time is not waited for: the connection ends with the
+// answer.
+func discardBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
 		return
 	}
-	message := s.Resource + " ticker not found!, require /" + r.PathValue("resource") + "/{ticker}"
-	s.reply(w, r, http.StatusOK, message+"\n", answer{Message: message})
-}
-
-func (s *service) stockPrice(w http.ResponseWriter, r *http.Request) {
-	ticker, err := quote.ParseTicker(r.PathValue("ticker"))
-	if err != nil {
-		s.fail(w, r, http.StatusBadRequest, err.Error())
-		return
-	}
-	q, err := s.quotes.Quote(r.Context(), ticker)
-	var upstream *quote.UpstreamError
-	switch {
-	case err == nil:
-		w.Header().Set("X-Quote-Source", q.Origin)
-		s.reply(w, r, http.StatusOK,
-			s.Resource+" price for ticker "+ticker+" is "+q.Price.String()+"\n",
-			answer{Ticker: ticker, Price: q.Price, Source: q.Origin, Day: q.Day})
-	case errors.Is(err, quote.ErrUnknown):
-		s.reply(w, r, http.StatusNotFound,
-			s.Resource+" not found for ticker : "+ticker+" \n", // the article's spaces
-			answer{Ticker: ticker, Error: "not found"})
-	case errors.As(err, &upstream):
-		if upstream.RetryAfter != "" {
-			w.Header().Set("Retry-After", upstream.RetryAfter)
-		}
-		s.fail(w, r, upstream.Status, upstream.Reason)
-	default: // the client has left
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	if _, err := io.CopyN(io.Discard, r.Body, maxBody); err != io.EOF {
+		w.Header().Set("Connection", "close")
 	}
 }
 
-func (s *service) notFound(w http.ResponseWriter, r *http.Request) {
-	s.fail(w, r, http.StatusNotFound, "no such path, require /, /"+s.Resource+"/{ticker} or /"+Stable+"/{ticker}")
-}
-
-// answer is a JSON answer.
+// answer is an answer as JSON, with its status and its text.
 type answer struct {
+	status int
+	text   string
+
 	Resource string      `json:"resource"`
 	Revision string      `json:"revision"`
+	Pod      string      `json:"pod,omitempty"`
 	Message  string      `json:"message,omitempty"`
 	Ticker   string      `json:"ticker,omitempty"`
 	Price    json.Number `json:"price,omitempty"`
@@ -181,30 +132,87 @@ type answer struct {
 	Error    string      `json:"error,omitempty"`
 }
 
-func (s *service) fail(w http.ResponseWriter, r *http.Request, status int, message string) {
-	s.reply(w, r, status, s.Resource+" "+message+"\n", answer{Error: message})
-}
-
-// reply writes text, or a to a client that prefers JSON.
-func (s *service) reply(w http.ResponseWriter, r *http.Request, status int, text string, a answer) {
-	if accept.Preferred(r.Header, accept.Text, accept.JSON) == accept.JSON {
-		a.Resource, a.Revision = s.Resource, s.Name
-		write(w, status, asJSON, encode(a))
-		return
+// answer finds the answer to a request for path, which is escaped and without
+// its leading slashes. It sets the headers that this answer alone has.
+func (s *service) answer(header http.Header, r *http.Request, path string) answer {
+	if err := s.Fault.Inject(r); err != nil {
+		return s.failure(http.StatusInternalServerError, err.Error())
 	}
-	write(w, status, asText, []byte(text))
+	if !reads(r) {
+		header.Set("Allow", "GET, HEAD")
+		return s.failure(http.StatusMethodNotAllowed, "method "+r.Method+" not allowed, require GET or HEAD")
+	}
+	if path == "" {
+		return s.index
+	}
+
+	first, rest, _ := strings.Cut(path, "/")
+	resource, _ := url.PathUnescape(first) // net/http has checked the escapes
+	ticker, _ := url.PathUnescape(rest)
+	switch {
+	case resource != s.Resource && resource != Stable, strings.Contains(rest, "/"):
+		return s.failure(http.StatusNotFound, "no such path, require /, /"+s.Resource+"/{ticker} or /"+Stable+"/{ticker}")
+	case rest == "":
+		message := s.Resource + " ticker not found!, require /" + resource + "/{ticker}"
+		return answer{status: http.StatusOK, text: message + "\n", Message: message}
+	}
+	return s.price(header, r, ticker)
 }
 
-func write(w http.ResponseWriter, status int, contentType []string, body []byte) {
-	w.Header()["Content-Type"] = contentType
+func (s *service) price(header http.Header, r *http.Request, ticker string) answer {
+	ticker, err := quote.ParseTicker(ticker)
+	if err != nil {
+		return s.failure(http.StatusBadRequest, err.Error())
+	}
+	// a fetch ends by itself, and a client that has closed its half of the
+	// connection waits for the answer
+	q, err := s.quotes.Quote(context.WithoutCancel(r.Context()), ticker)
+	if errors.Is(err, quote.ErrUnknown) {
+		return answer{
+			status: http.StatusNotFound,
+			text:   s.Resource + " not found for ticker : " + ticker + " \n", // the article's spaces
+			Ticker: ticker,
+			Error:  "not found",
+		}
+	}
+	if err != nil {
+		status := http.StatusInternalServerError
+		var upstream *quote.UpstreamError
+		if errors.As(err, &upstream) {
+			status = upstream.Status
+			if upstream.RetryAfter != "" {
+				header.Set("Retry-After", upstream.RetryAfter)
+			}
+		}
+		a := s.failure(status, "price for ticker "+ticker+" is not available: "+err.Error())
+		a.Ticker = ticker
+		return a
+	}
+	header.Set("X-Quote-Source", q.Origin)
+	return answer{
+		status: http.StatusOK,
+		text:   s.Resource + " price for ticker " + ticker + " is " + q.Price.String() + "\n",
+		Ticker: ticker,
+		Price:  q.Price,
+		Source: q.Origin,
+		Day:    q.Day,
+	}
+}
+
+func (s *service) failure(status int, message string) answer {
+	return answer{status: status, text: s.Resource + " " + message + "\n", Error: message}
+}
+
+func write(w http.ResponseWriter, contentType string, status int, body string) {
+	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	w.Write(body) // an error here is a client that has left
+	io.WriteString(w, body) // an error here is a client that has left
 }
 
-func encode(a answer) []byte {
+func encode(a answer) string {
 	b, err := json.Marshal(a)
 	if err != nil {
 		panic(err) // strings, and a price that quote has checked
 	}
-	return append(b, '\n')
+	return string(b) + "\n"
 }

@@ -1,12 +1,17 @@
 package stock
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
@@ -117,6 +122,21 @@ func TestRoutes(t *testing.T) {
 		{"/v1/...", 400, noTicker, noTickerJ},
 		{"/stock/A+B", 400, noTicker, noTickerJ},
 
+		// a client whose base URL ends in a slash
+		{"//", 200, "Welcome to the v1 app! \n", `"message":"Welcome to the v1 app!"`},
+		{"//v1", 200, "v1 ticker not found!, require /v1/{ticker}\n", `"message":"v1 ticker not found!, require /v1/{ticker}"`},
+		{"//stock/AAPL", 200, "v1 price for ticker AAPL is 201.36\n", price},
+		{"///stock/aapl", 200, "v1 price for ticker AAPL is 201.36\n", price},
+		{"//stock/%5EGSPC", 404, "v1 not found for ticker : ^GSPC \n", `"ticker":"^GSPC","error":"not found"`},
+		// other slashes and dots are not folded
+		{"/stock//", 404, noPath, noPathJS},
+		{"/stock//AAPL", 404, noPath, noPathJS},
+		{"/stock/AAPL/", 404, noPath, noPathJS},
+		{"/v1/../stock", 404, noPath, noPathJS},
+		{"/./stock", 404, noPath, noPathJS},
+		{"/v1/AAPL/./", 404, noPath, noPathJS},
+		{"/%2Fstock/AAPL", 404, noPath, noPathJS},
+
 		{"/v2/AAPL", 404, noPath, noPathJS}, // another revision's
 		{"/v2", 404, noPath, noPathJS},
 		{"/v2/", 404, noPath, noPathJS},
@@ -181,28 +201,47 @@ func TestOtherMethodsAreNotAllowed(t *testing.T) {
 	}
 }
 
-// The mux redirects what a client should have cleaned, as a revision's answer.
-func TestUncleanPaths(t *testing.T) {
+// A request's target need not be a path, and need not be a clean one.
+func TestTargets(t *testing.T) {
 	server := httptest.NewServer(New(v1, quote.Sample{}))
 	defer server.Close()
 
-	for path, want := range map[string]string{
-		"//":             "/",
-		"//v1/AAPL":      "/v1/AAPL",
-		"/v1//AAPL":      "/v1/AAPL",
-		"/v1/../stock":   "/stock",
-		"/v1/AAPL/./":    "/v1/AAPL/",
-		"//example.com/": "/example.com/",
+	for target, want := range map[string]string{
+		"http://example.com":             "200 Welcome to the v1 app! \n",
+		"http://example.com?x":           "200 Welcome to the v1 app! \n",
+		"http://example.com//stock/AAPL": "200 v1 price for ticker AAPL is 201.36\n",
+		"//stock/AAPL?x=//y":             "200 v1 price for ticker AAPL is 201.36\n",
+		"//example.com/stock/AAPL":       "404 v1 no such path, require /, /v1/{ticker} or /stock/{ticker}\n",
+		"*":                              "404 v1 no such path, require /, /v1/{ticker} or /stock/{ticker}\n",
 	} {
-		resp, _ := ask(t, "GET", server.URL+path, "")
-		if resp.StatusCode != 307 && resp.StatusCode != 301 { // 301 before Go 1.26
-			t.Errorf("%s: %d", path, resp.StatusCode)
+		answer := raw(t, server, "GET "+target+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		if answer != want {
+			t.Errorf("%s: %q, want %q", target, answer, want)
 		}
-		if got := resp.Header.Get("Location"); got != want {
-			t.Errorf("%s: Location: %q, want %q", path, got, want)
-		}
-		checkHeaders(t, resp.Header)
 	}
+}
+
+// raw sends request, closes its half of the connection, and returns the answer
+// as "status body".
+func raw(t *testing.T, server *httptest.Server, request string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, request)
+	conn.(*net.TCPConn).CloseWrite()
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return err.Error()
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d %s", resp.StatusCode, body)
 }
 
 func TestPageIsForBrowsersAtTheIndexAlone(t *testing.T) {
@@ -306,10 +345,10 @@ func TestUpstreamErrors(t *testing.T) {
 			return quote.Quote{}, &test
 		})))
 		for accept, want := range map[string]string{
-			"":       "v1 " + test.Reason + "\n",
-			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","error":"` + test.Reason + `"}` + "\n",
+			"":          "v1 price for ticker AAPL is not available: " + test.Reason + "\n",
+			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","ticker":"AAPL","error":"price for ticker AAPL is not available: ` + test.Reason + `"}` + "\n",
 		} {
-			resp, body := ask(t, "GET", server.URL+"/v1/AAPL", accept)
+			resp, body := ask(t, "GET", server.URL+"/v1/aapl", accept)
 			if resp.StatusCode != test.Status || resp.Header.Get("Retry-After") != test.RetryAfter || body != want {
 				t.Errorf("%+v: %d, Retry-After: %q, %q", test, resp.StatusCode, resp.Header.Get("Retry-After"), body)
 			}
@@ -319,38 +358,124 @@ func TestUpstreamErrors(t *testing.T) {
 	}
 }
 
-// written is a ResponseWriter that remembers what was written.
-type written struct {
-	header http.Header
-	status int
-	bytes  int
+// A client that has closed its half of the connection, as nc -N does, looks
+// like one that has left, and still reads.
+func TestHalfClosedClientIsAnswered(t *testing.T) {
+	slow, failing := v1, v1
+	slow.Fault.Latency = time.Hour
+	failing.Fault = fault.Fault{Latency: time.Hour, Rate: 1}
+	for _, test := range []struct {
+		name, path string
+		handler    http.Handler
+		want       string
+	}{
+		{"during the wait", "/", New(slow, quote.Sample{}), "200 Welcome to the v1 app! \n"},
+		{"before a failure", "/", New(failing, quote.Sample{}), "500 v1 failed on purpose (ERROR_RATE)\n"},
+		{"during the fetch", "/v1/AAPL", New(v1, source(func(ctx context.Context, _ string) (quote.Quote, error) {
+			select {
+			case <-ctx.Done():
+				return quote.Quote{}, ctx.Err()
+			case <-time.After(200 * time.Millisecond):
+				return quote.Quote{Price: "7", Origin: "upstream"}, nil
+			}
+		})), "200 v1 price for ticker AAPL is 7\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := httptest.NewServer(test.handler)
+			defer server.Close()
+			for _, request := range []string{
+				"GET " + test.path + " HTTP/1.0\r\n\r\n",
+				"GET " + test.path + " HTTP/1.1\r\nHost: x\r\n\r\n",
+			} {
+				if answer := raw(t, server, request); answer != test.want {
+					t.Errorf("%q: %q, want %q", request, answer, test.want)
+				}
+			}
+		})
+	}
 }
 
-func (w *written) Header() http.Header         { return w.header }
-func (w *written) WriteHeader(status int)      { w.status = status }
-func (w *written) Write(b []byte) (int, error) { w.bytes += len(b); return len(b), nil }
+// A body is not used. The connection outlives one that arrives; one that does
+// not is not waited for.
+func TestBodies(t *testing.T) {
+	server := httptest.NewServer(New(v1, quote.Sample{}))
+	t.Cleanup(server.Close) // after the parallel tests
+	const index = "200 Welcome to the v1 app! \n"
 
-func TestClientThatLeavesIsNotAnswered(t *testing.T) {
-	patient := v1
-	patient.Fault.Latency = time.Hour
-	for name, handler := range map[string]http.Handler{
-		"during the wait": New(patient, quote.Sample{}),
-		"during the fetch": New(v1, source(func(ctx context.Context, _ string) (quote.Quote, error) {
-			<-ctx.Done()
-			return quote.Quote{}, ctx.Err()
-		})),
+	for _, test := range []struct {
+		name, request, want string
+		closes              bool
+	}{
+		{"none", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", index, false},
+		{"whole", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", index, false},
+		{"chunks", "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", index, false},
+		{"large", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + strings.Repeat("x", 300_000), index, true},
+		{"missing", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", index, true},
+		{"half", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe", index, true},
+		{"half a chunk", "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", index, true},
+		{"expected", "GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", index, true},
+		{"posted", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", "405 v1 method POST not allowed, require GET or HEAD\n", true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				ctx, leave := context.WithTimeout(t.Context(), time.Second)
-				defer leave()
-				start, w := time.Now(), &written{header: http.Header{}}
-				handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/v1/AAPL", nil))
-				if took := time.Since(start); took != time.Second || w.status != 0 || w.bytes != 0 {
-					t.Errorf("status %d, %d bytes, after %v", w.status, w.bytes, took)
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			io.WriteString(conn, test.request)
+			answers := bufio.NewReader(conn)
+			resp, err := http.ReadResponse(answers, nil)
+			if err == nil && resp.StatusCode == http.StatusContinue {
+				resp, err = http.ReadResponse(answers, nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if got := fmt.Sprintf("%d %s", resp.StatusCode, body); got != test.want || err != nil {
+				t.Errorf("%q, %v, want %q", got, err, test.want)
+			}
+			if resp.Close != test.closes {
+				t.Errorf("Connection: close is %v, want %v", resp.Close, test.closes)
+			}
+			if test.closes {
+				if _, err := answers.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("the connection has not ended: %v", err)
 				}
-			})
+				return
+			}
+			io.WriteString(conn, "GET /v1/AAPL HTTP/1.1\r\nHost: x\r\n\r\n")
+			if next, err := http.ReadResponse(answers, nil); err != nil || next.StatusCode != 200 {
+				t.Errorf("the next request: %v, %v", next, err)
+			}
 		})
+	}
+}
+
+func TestPod(t *testing.T) {
+	rev := v1
+	rev.Pod = "stock-service-example-v1-deployment-7d9f8-abcde"
+	server := httptest.NewServer(New(rev, quote.Sample{}))
+	defer server.Close()
+
+	for _, path := range []string{"/", "/v1", "/v1/AAPL", "/v1/NOPE", "/nowhere"} {
+		resp, body := ask(t, "GET", server.URL+path, accept.JSON)
+		var a struct{ Pod string }
+		if err := json.Unmarshal([]byte(body), &a); err != nil || a.Pod != rev.Pod || resp.Header.Get("X-Pod") != rev.Pod {
+			t.Errorf("%s: %s, X-Pod: %s", path, body, resp.Header.Get("X-Pod"))
+		}
+	}
+	if resp, _ := ask(t, "GET", server.URL, browser); resp.Header.Get("X-Pod") != rev.Pod {
+		t.Errorf("the page: X-Pod: %s", resp.Header.Get("X-Pod"))
+	}
+
+	server = httptest.NewServer(New(v1, quote.Sample{}))
+	defer server.Close()
+	resp, body := ask(t, "GET", server.URL, accept.JSON)
+	if _, sent := resp.Header["X-Pod"]; sent || strings.Contains(body, "pod") {
+		t.Errorf("without one: %v %s", resp.Header, body)
 	}
 }
 
@@ -360,7 +485,7 @@ func TestFault(t *testing.T) {
 	handler := New(bad, quote.Sample{})
 	for _, path := range []string{"/", "/v1", "/v1/AAPL", "/nowhere"} {
 		for accept, want := range map[string]string{
-			"":       "v1 failed on purpose (ERROR_RATE)\n",
+			"":          "v1 failed on purpose (ERROR_RATE)\n",
 			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","error":"failed on purpose (ERROR_RATE)"}` + "\n",
 		} {
 			synctest.Test(t, func(t *testing.T) {
@@ -376,12 +501,30 @@ func TestFault(t *testing.T) {
 		}
 	}
 
-	probe := httptest.NewRequest("GET", "/", nil)
-	probe.Header.Set("User-Agent", "kube-probe/1.35")
-	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, probe)
-	if w.Code != 200 {
-		t.Errorf("probe: %d", w.Code)
+	for _, test := range []struct {
+		name, method, path, header, value string
+		status                            int
+		took                              time.Duration
+	}{
+		{"a probe", "GET", "/", "User-Agent", "kube-probe/1.35", 200, 0},
+		{"the page", "GET", "/", "Accept", browser, 200, 0},
+		{"the page, with two slashes", "GET", "//", "Accept", browser, 200, 0},
+		{"the page's head", "HEAD", "/", "Accept", browser, 200, 0},
+		// what the page asks for, and what only asks for it
+		{"the page's requests", "GET", "/", "Accept", accept.JSON, 500, time.Second},
+		{"another method", "POST", "/", "Accept", browser, 500, time.Second},
+		{"another path", "GET", "/v1", "Accept", browser, 500, time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			req := httptest.NewRequest(test.method, test.path, nil)
+			req.URL.Path = test.path
+			req.Header.Set(test.header, test.value)
+			start, w := time.Now(), httptest.NewRecorder()
+			handler.ServeHTTP(w, req)
+			if took := time.Since(start); w.Code != test.status || took != test.took {
+				t.Errorf("%s: %d after %v, want %d after %v", test.name, w.Code, took, test.status, test.took)
+			}
+		})
 	}
 }
 
@@ -423,11 +566,6 @@ func FuzzTickerPath(f *testing.F) {
 			if ticker.MatchString(name) && strings.Trim(name, ".^=-") != "" {
 				t.Errorf("400 %q", text)
 			}
-		case 301, 307:
-			if location := w.Header().Get("Location"); !strings.HasPrefix(location, "/") || strings.HasPrefix(location, "//") {
-				t.Errorf("Location: %q", location)
-			}
-			return
 		default:
 			t.Errorf("%d %q", w.Code, text)
 		}
