@@ -527,11 +527,11 @@ func (tab *tab) failures() (byKind map[string]int) {
 	return byKind
 }
 
-// plausible allows 4 standard deviations: chance does more in 1 of 16 000.
+// plausible allows 5 standard deviations: chance does more in 1 of 1.7 million.
 func (tab *tab) plausible(what string, count, n int, p float64) {
 	tab.Helper()
 	off := math.Abs(float64(count) - float64(n)*p)
-	if bound := 4 * math.Sqrt(float64(n)*p*(1-p)); off > bound {
+	if bound := 5 * math.Sqrt(float64(n)*p*(1-p)); off > bound {
 		tab.Errorf("%s: %d of %d, want a share of %v", what, count, n, p)
 	}
 }
