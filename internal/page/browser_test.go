@@ -343,7 +343,7 @@ func testNarrow(tab *tab, program string) {
 	}
 }
 
-// testRowsKeepHeight has the counts of a week.
+// testRowsKeepHeight has counts that do not fit into the row.
 func testRowsKeepHeight(tab *tab) {
 	tab.eval("pause.click()", nil)
 	tab.until("total() === asked")
@@ -351,13 +351,13 @@ func testRowsKeepHeight(tab *tab) {
 	var before, after []int
 	tab.eval(heights, &before)
 	tab.eval(`void [...tally.revisions.values()].forEach(revision => {
-		revision.count = 12_345_678;
-		revision.failed = 1_234_567;
-		for (let n = 0; n < 12; n++) revision.pods.set('pod ' + n, 1);
+		revision.count = 123_456_789_012;
+		revision.failed = 12_345_678_901;
+		for (let n = 0; n < 1234; n++) revision.pods.set('pod ' + n, 1);
 		revision.latencies.fill(9876);
 		draw();
 	})`, nil)
-	tab.until("[...revisions.children].every(item => /from 12 pods/.test(item.innerText) && /11,111,111 answers, 1,234,567 failed/.test(item.innerText))")
+	tab.until("[...revisions.children].every(item => /from 1,234 pods/.test(item.innerText) && /111,111,110,111 answers, 12,345,678,901 failed/.test(item.innerText))")
 	tab.eval(heights, &after)
 	if !slices.Equal(before, after) {
 		tab.Errorf("the rows have heights %v, and %v with large counts", before, after)
