@@ -22,6 +22,8 @@ import (
 
 const split = "SPLIT=v1=40,v2=30,v3=30"
 
+const capacity = 396 // dots
+
 // TestBrowser looks at the page in Chromium, served by the program itself.
 func TestBrowser(t *testing.T) {
 	if testing.Short() {
@@ -41,14 +43,23 @@ func TestBrowser(t *testing.T) {
 	}{
 		{"shares", false, testShares},
 		{"failures", true, testFailures},
+		{"over time", false, testOverTime},
+		{"hours", false, testHours},
 		{"server gone", true, testServerGone},
+		{"service gone", true, testServiceGone},
 		{"no answer in time", true, testNoAnswerInTime},
 		{"slow revision", false, testSlowRevision},
 		{"controls", false, testControls},
 		{"hidden tab", false, testHiddenTab},
 		{"narrow", true, testNarrow},
+		{"plain revision", false, testPlainRevision},
 		{"tag's host", false, testTagsHost},
 		{"many names", true, testManyNames},
+		{"pods", false, testPods},
+		{"colors", true, testColors},
+		{"files in order", false, testFilesInOrder},
+		{"percents", true, testPercents},
+		{"rehearsal gone", true, testRehearsalGone},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -65,18 +76,23 @@ func TestBrowser(t *testing.T) {
 	})
 }
 
-// openTab opens a tab that counts the page's requests, and reports violations
-// of its policy twice: the browser's log has them too.
+// openTab opens a tab that counts the page's requests, apart from those about
+// the rehearsal, and reports violations of its policy twice: the browser's log
+// has them too.
 func openTab(t *testing.T, browser *chromium) *tab {
 	t.Helper()
 	tab := browser.open(t)
 	tab.prepare(`
 		addEventListener('securitypolicyviolation', e => console.error('violates', e.violatedDirective, e.blockedURI));
 		var total = () => Number(document.querySelector('#total').dataset.count);
-		var asked = 0, asking = 0, askingMost = 0;
+		var asked = 0, asking = 0, askingMost = 0, elsewhere = 0;
 		{
 			const original = fetch;
 			fetch = (...args) => {
+				if (args[0] !== './') {
+					elsewhere++;
+					return original(...args);
+				}
 				asked++;
 				askingMost = Math.max(askingMost, ++asking);
 				return original(...args).finally(() => asking--);
@@ -91,6 +107,8 @@ func testShares(tab *tab, program string) {
 	tab.until("total() >= 100")
 	before := tab.elements()
 	tab.until("total() >= 500")
+	tab.eval("pause.click()", nil) // what is read below is one state
+	tab.until("total() === asked")
 
 	revisions := tab.revisions()
 	want := map[string]float64{"stock-service-example-v1": .4, "stock-service-example-v2": .3, "stock-service-example-v3": .3}
@@ -104,24 +122,35 @@ func testShares(tab *tab, program string) {
 	for name, weight := range want {
 		r := revisions[name]
 		tab.plausible(name, r.Count, n, weight)
-		if want := fmt.Sprintf("%.1f%%", 100*float64(r.Count)/float64(n)); r.Share != want {
+		if want := fmt.Sprintf("%.1f%%", 100*float64(r.Latest)/capacity); r.Share != want {
 			tab.Errorf("%s: share %s, want %s", name, r.Share, want)
 		}
-		if !regexp.MustCompile(`median [\d.]+ m?s · 99% within [\d.]+ m?s$`).MatchString(r.Facts) {
-			tab.Errorf("%s: no latencies in %q", name, r.Facts)
+		if !regexp.MustCompile(`^median [\d.]+ m?s · 99% in [\d.]+ m?s$`).MatchString(r.Facts) {
+			tab.Errorf("%s: want its latencies, without pods: %q", name, r.Facts)
+		}
+		if want := fmt.Sprintf("in all %d answers", r.Count); r.Counts != want {
+			tab.Errorf("%s: %q, want %q", name, r.Counts, want)
 		}
 	}
+	tab.until("latest.textContent === 'shares of the latest 396 requests'")
 
-	const capacity = 22 * 18
 	after := tab.elements()
 	if before != after {
-		tab.Errorf("%d elements after 100 answers, %d after 500", before, after)
+		tab.Errorf("%d elements beside the timeline's after 100 answers, %d after 500", before, after)
 	}
 	var drawn, ringed int
 	tab.eval("document.querySelectorAll('#dots .dot').length", &drawn)
 	tab.eval("document.querySelectorAll('#dots .newest').length", &ringed)
 	if drawn != capacity || ringed != 1 {
 		tab.Errorf("%d dots and %d rings, want %d and 1", drawn, ringed, capacity)
+	}
+	// the shares are the dots'
+	var byTitle map[string]int
+	tab.eval("Object.fromEntries([...Map.groupBy(document.querySelectorAll('#dots .dot'), dot => dot.title)].map(([name, dots]) => [name, dots.length]))", &byTitle)
+	for name, r := range revisions {
+		if r.Latest != byTitle[name] {
+			tab.Errorf("%s has %d dots, and the latest are %d", name, byTitle[name], r.Latest)
+		}
 	}
 	// the colors of all dots are those of their revisions
 	var strange []string
@@ -138,36 +167,39 @@ func testShares(tab *tab, program string) {
 	}
 }
 
+// testFailures has a bad v3: it alone is slow and fails.
 func testFailures(tab *tab, program string) {
+	const v3 = "stock-service-example-v3"
 	tab.load(startServer(tab.T, program, split, "ERROR_RATE=0.3", "LATENCY=20ms").url)
 	tab.setRate(50)
 	tab.until("total() >= 300")
 	tab.eval("pause.click()", nil) // what is read below is one state
 	tab.until("total() === asked")
 
-	var n, failed int
-	tab.eval("[total(), Number(failed.dataset.count)]", &[]any{&n, &failed})
-	tab.plausible("failures", failed, n, .3)
-	kinds, sum := tab.failures(), 0
-	for kind, count := range kinds {
-		if !strings.HasPrefix(kind, "500 stock-service-example-v") {
-			tab.Errorf("failures %q", kind)
-		}
-		sum += count
-	}
-	if len(kinds) != 3 || sum != failed {
-		tab.Errorf("%d failed, by kind %v", failed, kinds)
+	var failed int
+	tab.eval("Number(failed.dataset.count)", &failed)
+	if kinds := tab.failures(); len(kinds) != 1 || kinds["500 "+v3] != failed {
+		tab.Errorf("%d failed, by kind %v, want v3's alone", failed, kinds)
 	}
 	var marks int
-	tab.eval("[...document.querySelectorAll('#dots .failed')].filter(d => d.textContent === '✕' && /^500 from stock-/.test(d.title)).length", &marks)
-	if marks < failed {
-		tab.Errorf("%d marks for %d failures", marks, failed)
+	tab.eval(`[...document.querySelectorAll('#dots .failed')].filter(d =>
+		d.title === '500 from stock-service-example-v3' && d.textContent === 'v3' &&
+		getComputedStyle(d).backgroundColor === 'rgb(0, 158, 115)' && getComputedStyle(d).backgroundImage !== 'none').length`, &marks)
+	if marks != failed { // fewer than 396 in all, so that all are there
+		tab.Errorf("%d crossed dots that keep v3's label and color, for %d failures", marks, failed)
 	}
 	for name, r := range tab.revisions() {
-		tab.plausible(name+"'s failures", r.Failed, r.Count, .3)
-		var median float64
-		if fmt.Sscanf(r.Facts[strings.Index(r.Facts, "median"):], "median %f ms", &median); median < 20 {
-			tab.Errorf("%s waits 20 ms, and the page has %q", name, r.Facts)
+		want := fmt.Sprintf("in all %d answers", r.Count-r.Failed)
+		if name == v3 {
+			tab.plausible("v3's failures", r.Failed, r.Count, .3)
+			want += fmt.Sprintf(", %d failed", r.Failed)
+			var median float64
+			if fmt.Sscanf(r.Facts, "median %f ms", &median); median < 20 {
+				tab.Errorf("v3 waits 20 ms, and the page has %q", r.Facts)
+			}
+		}
+		if r.Counts != want {
+			tab.Errorf("%s: %q, want %q", name, r.Counts, want)
 		}
 	}
 }
@@ -187,11 +219,13 @@ func testServerGone(tab *tab, program string) {
 	if n := after - before; n < 1 || n > 5 { // two, and not 75
 		tab.Errorf("%d requests in 1.5 s while nothing answers", n)
 	}
+	time.Sleep(gapTime)
 
 	startServer(tab.T, program, split, "PORT="+s.port)
 	tab.until("banner.textContent === '' && !banner.checkVisibility()")
 	tab.eval("window.was = total()", nil)
 	tab.until("total() >= was + 10 && sameDocument")
+	tab.wantGap()
 }
 
 // testNoAnswerInTime shortens the time limit, and so checks that there is one,
@@ -200,38 +234,40 @@ func testNoAnswerInTime(tab *tab, program string) {
 	tab.prepare(`
 		const timeout = AbortSignal.timeout.bind(AbortSignal);
 		AbortSignal.timeout = ms => timeout(ms / 50);`)
-	tab.load(startServer(tab.T, program, split, "LATENCY=1s").url)
-	tab.until("banner.checkVisibility()")
-	if n := tab.failures()["no answer "]; n < 3 || len(tab.revisions()) > 0 {
+	tab.load(startServer(tab.T, program, "SPLIT=v2=100", "LATENCY=1s").url)
+	tab.until(`/^Nothing has answered within 10 s since \d\d:\d\d:\d\d: too slow\. Trying again…$/.test(banner.textContent) && banner.checkVisibility()`)
+	if n := tab.failures()["no answer in 10 s "]; n < 3 || len(tab.revisions()) > 0 {
 		tab.Errorf("%d without an answer, and %v", n, tab.revisions())
 	}
 }
 
 func testSlowRevision(tab *tab, program string) {
-	tab.load(startServer(tab.T, program, split, "LATENCY=1s").url) // 6 in flight even where timers are late
+	tab.load(startServer(tab.T, program, "SPLIT=v2=100", "LATENCY=1s").url) // 5 in flight even where timers are late
 	tab.setRate(50)
 	tab.until("total() >= 12")
 	var most int
 	tab.eval("askingMost", &most)
-	if most != 6 {
-		tab.Errorf("%d requests in flight, want 6", most)
+	if most != 5 { // of the 6 connections that browsers open to one host
+		tab.Errorf("%d requests in flight, want 5", most)
 	}
+	tab.until("/^· really sent: [3-5]\\.\\d$/.test(sent.textContent)")
+	tab.setRate(1)
+	tab.until("sent.textContent === ''")
 }
 
-// askedLater is how many requests there were 1.5 s later: in hidden tabs
-// browsers slow timers down to one a second.
+// askedLater is how many requests there were 1.5 s later.
 const askedLater = "new Promise(done => setTimeout(() => done(asked), 1500))"
 
 func testControls(tab *tab, program string) {
 	tab.load(startServer(tab.T, program, split).url)
-	tab.tabTo("rate")
+	tab.tabTo("#rate")
 	for range 5 {
 		tab.press("ArrowRight")
 	}
 	tab.until("document.querySelector('label').textContent === '15 requests per second'")
 	tab.setRate(50)
 
-	tab.tabTo("pause")
+	tab.tabTo("#pause")
 	tab.press("Enter")
 	tab.until("pause.textContent === 'Resume'")
 	var before, after, later int
@@ -246,7 +282,7 @@ func testControls(tab *tab, program string) {
 
 	tab.press("Enter")
 	tab.until("total() > 0 && pause.textContent === 'Resume'")
-	tab.tabTo("reset")
+	tab.tabTo("#reset")
 	tab.press("Space")
 	tab.until("total() === 0 && revisions.children.length === 0 && waiting.checkVisibility()")
 	tab.until("document.querySelectorAll('#dots [title]:not([title=\"\"])').length === 0")
@@ -265,13 +301,16 @@ func testHiddenTab(tab *tab, program string) {
 	var before, after int
 	tab.eval("void (window.other = open('about:blank'))", nil)
 	tab.until("document.hidden")
+	tab.until("asking === 0")
 	tab.eval("asked", &before)
-	tab.eval(askedLater, &after)
+	time.Sleep(gapTime)
+	tab.eval("asked", &after)
 	if before != after {
 		tab.Errorf("%d requests while hidden", after-before)
 	}
 	tab.eval("other.close()", nil)
-	tab.until(fmt.Sprintf("!document.hidden && asked > %d", after))
+	tab.until(fmt.Sprintf("!document.hidden && total() > %d", after))
+	tab.wantGap()
 }
 
 func testNarrow(tab *tab, program string) {
@@ -280,7 +319,7 @@ func testNarrow(tab *tab, program string) {
 	s := startServer(tab.T, program, "SPLIT=v1=30,v9=30,"+long+"=40", "ERROR_RATE=0.2")
 	tab.load(s.url)
 	tab.setRate(50)
-	tab.until("revisions.children.length === 3 && failures.children.length === 3 && total() > 196")
+	tab.until("revisions.children.length === 3 && failures.children.length === 1 && total() > 196")
 	var width, inner, elements int
 	tab.eval("[document.documentElement.scrollWidth, innerWidth]", &[]any{&width, &inner})
 	if width != 360 || inner != 360 {
@@ -290,6 +329,7 @@ func testNarrow(tab *tab, program string) {
 	if elements != 14*14 {
 		tab.Errorf("%d dots, want 196", elements)
 	}
+	testRowsKeepHeight(tab)
 	var v1, v9, x []string
 	const look = `(name => {
 		const dot = document.querySelector('[data-name$="-' + name + '"] .dot'), style = getComputedStyle(dot);
@@ -303,6 +343,27 @@ func testNarrow(tab *tab, program string) {
 	}
 }
 
+// testRowsKeepHeight has counts that do not fit into the row.
+func testRowsKeepHeight(tab *tab) {
+	tab.eval("pause.click()", nil)
+	tab.until("total() === asked")
+	const heights = "[...revisions.children].map(item => item.offsetHeight)"
+	var before, after []int
+	tab.eval(heights, &before)
+	tab.eval(`void [...tally.revisions.values()].forEach(revision => {
+		revision.count = 123_456_789_012;
+		revision.failed = 12_345_678_901;
+		for (let n = 0; n < 1234; n++) revision.pods.set('pod ' + n, 1);
+		revision.latencies.fill(9876);
+		draw();
+	})`, nil)
+	tab.until("[...revisions.children].every(item => /from 1,234 pods/.test(item.innerText) && /111,111,110,111 answers, 12,345,678,901 failed/.test(item.innerText))")
+	tab.eval(heights, &after)
+	if !slices.Equal(before, after) {
+		tab.Errorf("the rows have heights %v, and %v with large counts", before, after)
+	}
+}
+
 func testTagsHost(tab *tab, program string) {
 	s := startServer(tab.T, program, split)
 	tab.load("http://v3.localhost:" + s.port)
@@ -312,16 +373,35 @@ func testTagsHost(tab *tab, program string) {
 	if r := revisions["stock-service-example-v3"]; len(revisions) != 1 || r.Share != "100.0%" {
 		tab.Errorf("revisions %v, want only v3's 100%%", revisions)
 	}
+	tab.wantNoRehearsal()
+}
+
+func testPlainRevision(tab *tab, program string) {
+	tab.load(startServer(tab.T, program, "RESOURCE=v1").url)
+	tab.setRate(50)
+	tab.until("total() >= 20")
+	if r := tab.revisions()["v1"]; r.Share != "100.0%" {
+		tab.Errorf("%+v, want v1's 100%%", r)
+	}
+	tab.wantNoRehearsal()
+}
+
+// wantNoRehearsal wants nothing of it on the page, and no request about it.
+func (tab *tab) wantNoRehearsal() {
+	tab.Helper()
+	var shown bool
+	var elsewhere int
+	tab.eval("[document.querySelector('#rehearsal').checkVisibility(), elsewhere]", &[]any{&shown, &elsewhere})
+	if shown || elsewhere > 0 {
+		tab.Errorf("the rehearsal shows: %v, and is asked %d times", shown, elsewhere)
+	}
 }
 
 // testManyNames has answers of which no two are from one revision or fail
 // alike, but for one in four from a revision that sends no X-Revision.
 func testManyNames(tab *tab, _ string) {
-	var n atomic.Int64
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch i := int(n.Add(1)); {
-		case strings.Contains(r.Header.Get("Accept"), "text/html"):
-			Serve(w)
+	tab.load(standIn(tab.T, func(w http.ResponseWriter, i int) {
+		switch {
 		case i%4 == 0:
 			fmt.Fprint(w, "Welcome to the v1 app! \n")
 		case i%4 == 1:
@@ -330,8 +410,6 @@ func testManyNames(tab *tab, _ string) {
 			w.Header().Set("X-Revision", fmt.Sprint("r-", 1010-i))
 		}
 	}))
-	tab.Cleanup(s.Close)
-	tab.load(s.URL)
 	tab.setRate(50)
 	tab.until("failures.children.length > 12 && total() >= 100")
 
@@ -356,6 +434,22 @@ func testManyNames(tab *tab, _ string) {
 			last = number
 		}
 	}
+}
+
+// standIn serves the page, and to its requests what answer gives for each,
+// counted from 0.
+func standIn(t *testing.T, answer func(w http.ResponseWriter, i int)) (url string) {
+	t.Helper()
+	var n atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Accept"), "text/html") {
+			Serve(w)
+			return
+		}
+		answer(w, int(n.Add(1))-1)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 // testComplaints makes the page do what no other test may see.
@@ -385,41 +479,43 @@ func (tab *tab) setRate(perSecond int) {
 }
 
 // tabTo presses Tab until the element has the focus, and one can see it.
-func (tab *tab) tabTo(id string) {
+func (tab *tab) tabTo(selector string) {
 	tab.Helper()
-	for range 10 {
+	for range 30 {
 		tab.press("Tab")
-		var focused []string
-		tab.eval("[document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]", &focused)
-		if focused[0] != id {
+		var focused bool
+		var outline string
+		tab.eval("[document.activeElement.matches('"+selector+"'), getComputedStyle(document.activeElement).outlineStyle]", &[]any{&focused, &outline})
+		if !focused {
 			continue
 		}
-		if focused[1] != "solid" {
-			tab.Errorf("%s: the focus is not seen", id)
+		if outline != "solid" {
+			tab.Errorf("%s: the focus is not seen", selector)
 		}
 		return
 	}
-	tab.Fatalf("Tab does not reach %s", id)
+	tab.Fatalf("Tab does not reach %s", selector)
 }
 
 func (tab *tab) elements() (n int) {
 	tab.Helper()
-	tab.eval("document.querySelectorAll('*').length", &n)
+	tab.eval("document.querySelectorAll(':not(#columns *)').length", &n)
 	return n
 }
 
 // revision is what the page says of one.
 type revision struct {
-	Count, Failed int
-	Share, Facts  string
+	Count, Failed, Latest int
+	Share, Facts, Counts  string
 }
 
 func (tab *tab) revisions() (byName map[string]revision) {
 	tab.Helper()
 	tab.eval(`Object.fromEntries([...revisions.children].map(item => [item.dataset.name, {
-		count: Number(item.dataset.count), failed: Number(item.dataset.failed),
+		count: Number(item.dataset.count), failed: Number(item.dataset.failed), latest: Number(item.dataset.latest),
 		share: item.querySelector('.share').textContent,
-		facts: item.querySelector('.facts').textContent.replaceAll('\u00a0', ' '),
+		facts: item.querySelector('.facts').textContent,
+		counts: item.querySelector('.counts').textContent,
 	}]))`, &byName)
 	return byName
 }
@@ -431,11 +527,11 @@ func (tab *tab) failures() (byKind map[string]int) {
 	return byKind
 }
 
-// plausible allows 4 standard deviations: chance does more in 1 of 16 000.
+// plausible allows 5 standard deviations: chance does more in 1 of 1.7 million.
 func (tab *tab) plausible(what string, count, n int, p float64) {
 	tab.Helper()
 	off := math.Abs(float64(count) - float64(n)*p)
-	if bound := 4 * math.Sqrt(float64(n)*p*(1-p)); off > bound {
+	if bound := 5 * math.Sqrt(float64(n)*p*(1-p)); off > bound {
 		tab.Errorf("%s: %d of %d, want a share of %v", what, count, n, p)
 	}
 }

@@ -20,7 +20,9 @@ var (
 	//go:embed page.js
 	js string
 
-	document = []byte(strings.NewReplacer("{{css}}", css, "{{js}}", js).Replace(html))
+	// in a rehearsal its controls have their place from the start, so that
+	// nothing moves when the script fills them
+	plain, rehearsed = newDocument(" hidden"), newDocument("")
 
 	// the document may use what it brings along, and ask where it came from
 	policy = strings.Join([]string{
@@ -36,12 +38,21 @@ var (
 
 	headers = map[string][]string{
 		"Content-Type":            {"text/html; charset=utf-8"},
-		"Content-Length":          {strconv.Itoa(len(document))},
 		"Content-Security-Policy": {policy},
 		"Cache-Control":           {"no-store"},
 		"Referrer-Policy":         {"no-referrer"},
 	}
 )
+
+type document struct {
+	body   []byte
+	length []string
+}
+
+func newDocument(hidden string) document {
+	body := strings.NewReplacer("{{css}}", css, "{{js}}", js, "{{hidden}}", hidden).Replace(html)
+	return document{[]byte(body), []string{strconv.Itoa(len(body))}}
+}
 
 // source names an inlined text in a Content-Security-Policy.
 func source(text string) string {
@@ -49,11 +60,17 @@ func source(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// Serve writes the page to w, whose other headers the caller has set.
+// Serve writes the page to w, whose other headers the caller has set: with
+// X-Rehearsal among them it is a rehearsal's page.
 func Serve(w http.ResponseWriter) {
 	header := w.Header()
 	for name, values := range headers {
 		header[name] = values
 	}
-	w.Write(document) // an error here is a client that has left
+	document := plain
+	if header.Get("X-Rehearsal") != "" {
+		document = rehearsed
+	}
+	header["Content-Length"] = document.length
+	w.Write(document.body) // an error here is a client that has left
 }
