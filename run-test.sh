@@ -44,7 +44,7 @@ read_options() {
   must --tag "$tag" '[a-z0-9-]+' "a tag of the Service's traffic"
   must --path "$path" '/[^][{}[:space:]]*' "a path that begins with / and has no spaces, brackets or braces"
   must RATE "$RATE" '[1-9][0-9]{0,2}' "a number of requests per second from 1 to 999"
-  must WAIT "$WAIT" '[0-9]{1,4}' "a number of seconds"
+  must WAIT "$WAIT" '0|[1-9][0-9]{0,3}' "a number of seconds"
   must GATEWAY "$GATEWAY" "$host" "the gateway's host[:port]"
   must DOMAIN_NAME "$DOMAIN_NAME" "$host" "the route's host"
   [[ -z $tag || -z $DOMAIN_NAME ]] || die "the tag $tag has a host of its own: unset DOMAIN_NAME, or set it to that and leave out --tag"
@@ -113,15 +113,17 @@ ask_gateway() {
     {{- range .status.loadBalancer.ingress}}{{or .ip .hostname}} {{end}}|
     {{- range .spec.ports}}{{if eq .port $port}}{{or .nodePort \"\"}}{{end}}{{end}}"
   IFS='|' read -r address node_port <"$tmp/answer" || true
-  if [[ -z $address && -n $node_port ]]; then
+  if [[ -n $address ]]; then
+    node_port=''
+  elif [[ -n $node_port ]]; then
     ask "a node's address" get nodes --output 'go-template={{range .items}}{{range .status.addresses}}{{if eq .type "InternalIP"}}{{.address}} {{end}}{{end}}{{end}}'
-    address=$(cat "$tmp/answer") port=$node_port
+    address=$(cat "$tmp/answer")
   fi
   [[ -n $address ]] || die "$service has no address to reach it from here: run \"minikube tunnel\", or" \
     "\"kubectl port-forward --namespace $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:$port\" and set GATEWAY=localhost:8081"
   address=${address%% *}
   if [[ $address == *:* ]]; then address="[$address]"; fi
-  GATEWAY=$address:$port
+  GATEWAY=$address${node_port:+:$node_port}
 }
 
 # send prints each answer's body, and after it a line that begins with $MARK.

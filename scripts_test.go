@@ -506,14 +506,14 @@ func TestScriptFindsGateway(t *testing.T) {
 		stderr  string // if it finds none
 	}{
 		{name: "GATEWAY", service: plain, gateway: gatewayService(31380, "127.0.0.99"), env: []string{"GATEWAY=127.0.0.97:1"}, through: "127.0.0.97:1"},
-		{name: "the load balancer's IP", service: plain, gateway: gatewayService(31380, "127.0.0.99"), nodes: []object{node("127.0.0.98")}, through: "127.0.0.99:80"},
-		{name: "its port for https", service: https, gateway: gatewayService(31380, "127.0.0.99"), through: "127.0.0.99:443"},
-		{name: "its first IP", service: plain, gateway: gatewayService(31380, "127.0.0.99", "127.0.0.97"), through: "127.0.0.99:80"},
-		{name: "its IPv6 address", service: plain, gateway: gatewayService(31380, "::1"), through: "[::1]:80"},
-		{name: "its hostname", service: plain, gateway: gatewayService(31380, "localhost"), through: "localhost:80"},
+		{name: "the load balancer's IP", service: plain, gateway: gatewayService(31380, "127.0.0.99"), nodes: []object{node("127.0.0.98")}, through: "127.0.0.99"},
+		{name: "with https, too", service: https, gateway: gatewayService(31380, "127.0.0.99"), through: "127.0.0.99"},
+		{name: "its first IP", service: plain, gateway: gatewayService(31380, "127.0.0.99", "127.0.0.97"), through: "127.0.0.99"},
+		{name: "its IPv6 address", service: plain, gateway: gatewayService(31380, "::1"), through: "[::1]"},
+		{name: "its hostname", service: plain, gateway: gatewayService(31380, "localhost"), through: "localhost"},
 		{name: "a node's address with the nodePort", service: plain, gateway: gatewayService(31380), nodes: []object{node("127.0.0.98"), node("127.0.0.97")}, through: "127.0.0.98:31380"},
 		{name: "the nodePort for https", service: https, gateway: gatewayService(31380), nodes: []object{node("127.0.0.98")}, through: "127.0.0.98:31381"},
-		{name: "a user who may not list nodes and need not", service: plain, gateway: gatewayService(31380, "127.0.0.99"), noNodes: true, through: "127.0.0.99:80"},
+		{name: "a user who may not list nodes and need not", service: plain, gateway: gatewayService(31380, "127.0.0.99"), noNodes: true, through: "127.0.0.99"},
 		{
 			name: "a user who may not and must", service: plain, gateway: gatewayService(31380), noNodes: true,
 			stderr: `kubectl cannot get a node's address: Error from server (Forbidden): nodes is forbidden: User "learner" cannot list resource "nodes"`,
@@ -574,6 +574,7 @@ func TestScriptRefuses(t *testing.T) {
 		{[]string{"--path", "/a b"}, "", `--path is a path that begins with / and has no spaces, brackets or braces, not "/a b": -h explains`},
 		{[]string{"--path", "/[1-9]"}, "", `--path is a path that begins with / and has no spaces, brackets or braces, not "/[1-9]": -h explains`},
 		{nil, "WAIT=5s", `WAIT is a number of seconds, not "5s": -h explains`},
+		{nil, "WAIT=08", `WAIT is a number of seconds, not "08": -h explains`},
 		{nil, "RATE=0", `RATE is a number of requests per second from 1 to 999, not "0": -h explains`},
 		{nil, "GATEWAY=https://localhost", `GATEWAY is the gateway's host[:port], not "https://localhost": -h explains`},
 		{nil, "GATEWAY=localhost/x", `GATEWAY is the gateway's host[:port], not "localhost/x": -h explains`},
@@ -1034,5 +1035,50 @@ func TestScriptBoundsItsTable(t *testing.T) {
 	got := runScript(t, kubectl{}, &cluster{}, "./run-test.sh", []string{"60"}, []string{"DOMAIN_NAME=localhost", "GATEWAY=" + gateway.Listener.Addr().String()})
 	if rows := strings.Count(got.stdout, "%"); rows != 21 || !strings.Contains(got.stdout, "\nothers                        66.7%     40  ") {
 		t.Errorf("%d rows, got\n%v", rows, got)
+	}
+}
+
+// The README's table has every message of the script, by the words between
+// what it fills in.
+func TestReadmeHasEveryMessage(t *testing.T) {
+	script, err := os.ReadFile("run-test.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(text), "\n## What the scripts say\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	if !ok {
+		t.Fatal("the README has no such table")
+	}
+	says := regexp.MustCompile(`\bdie |\bcomplain\(|\breturn "|printf 'run-test\.sh: [^%]`)
+	literal := regexp.MustCompile(`"((?:[^"\\]|\\.)*)"|'run-test.sh: ([^']*)'`)
+	called := regexp.MustCompile(`\$\([^)]*\)`)
+	filledIn := regexp.MustCompile(`\$\{[^}]*\}|\$\w+|%[sd]|%%|\\"|\\n`)
+	checked := 0
+	for line := range strings.Lines(string(script)) {
+		line = called.ReplaceAllString(line, "")
+		place := says.FindStringIndex(line)
+		if place == nil {
+			continue
+		}
+		for _, m := range literal.FindAllStringSubmatch(line[place[0]:], -1) {
+			for _, words := range filledIn.Split(m[1]+m[2], -1) {
+				words = strings.Trim(words, " (")
+				if len(words) < 10 {
+					continue
+				}
+				checked++
+				if !strings.Contains(table, words) {
+					t.Errorf("the table does not have %q", words)
+				}
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("only %d messages found", checked)
 	}
 }
