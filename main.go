@@ -24,8 +24,12 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	signalled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, drain := context.WithCancel(context.Background())
+	context.AfterFunc(signalled, func() {
+		stop() // first, so that a second signal ends the process at once
+		drain()
+	})
 	// net/http's client writes there what a quote provider sends before it is
 	// asked, and that may repeat an earlier request, with the key
 	log.SetOutput(io.Discard)

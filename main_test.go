@@ -292,8 +292,9 @@ func (p *process) get(path string) <-chan string {
 	return answered
 }
 
-// awaitInFlight returns when a request that was sent has been accepted: a
-// probe, which LATENCY spares, is answered on a connection behind its.
+// awaitInFlight returns when a request that was sent is being answered: it has
+// been accepted, since a probe, which LATENCY spares, is answered on a connection
+// behind its, and was read meanwhile. Shutdown drops one that is not read yet.
 func (p *process) awaitInFlight(t *testing.T) {
 	t.Helper()
 	req, _ := http.NewRequest("GET", "http://"+p.addr, nil)
@@ -301,6 +302,7 @@ func (p *process) awaitInFlight(t *testing.T) {
 	if got := do(req); !strings.HasPrefix(got, "200 ") {
 		t.Fatalf("a probe got %q", got)
 	}
+	time.Sleep(100 * time.Millisecond)
 }
 
 // do returns "status revision body", or the error.
