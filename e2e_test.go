@@ -105,10 +105,11 @@ func TestE2E(t *testing.T) {
 		w.bash(t, 0, "kubectl apply -f pods-v1.yaml")
 		w.bash(t, 0, "SVC_NAME=pods ./run-test.sh")
 		w.bash(t, 0, "kubectl apply -f pods-v2.yaml")
+		w.bash(t, 0, "kubectl wait --timeout 60s --for 'jsonpath={.status.actualReplicas}=3' --namespace "+w.namespace+" revision/pods-v2")
 		w.pods(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 300"), "v1 50% 1", "v2 50% 3")
 		w.bash(t, 0, `kubectl patch ksvc pods --namespace `+w.namespace+` --type merge --patch \
 			'{"spec":{"traffic":[{"revisionName":"pods-v1","percent":90},{"revisionName":"pods-v2","percent":10}]}}'`)
-		w.pods(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 300"), "v1 90% 1", "v2 10% 3")
+		w.pods(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 600"), "v1 90% 1", "v2 10% 3")
 	})
 	w.step("a skipped file is told", func(t *testing.T) {
 		for _, name := range []string{"revision-v1.yaml", "revision-v2.yaml", "revision-v3.yaml"} {
