@@ -236,7 +236,7 @@ tally() {
         line = line sprintf("  %8s  %5s", i ? sprintf("%.1f%%", share) : "OBSERVED", i ? answers[name] + 0 : "COUNT")
         if (failures) line = line sprintf("  %6s", i ? failed[name] + 0 : "FAILED")
         if (any_pods) line = line sprintf("  %4s", i ? pods[name] + 0 : "PODS")
-        room = (columns ? columns : 80) - length(line) - 2
+        room = (columns ? columns : 100) - length(line) - 2
         if (i && room >= 10) line = line "  " substr("##############################", 1, int(share * (room < 30 ? room : 30) / 100 + 0.5))
         sub(/ +$/, "", line)
         print columns ? substr(line, 1, columns) "\033[K" : line

@@ -61,8 +61,8 @@ func TestScripts(t *testing.T) {
 			answers: answers{from("v1"), from("v2")},
 			stdout: "100" + to +
 				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
-stock-service-example-v1  v1           50%     50.0%     50  ##########
-stock-service-example-v2  v2           50%     50.0%     50  ##########
+stock-service-example-v1  v1           50%     50.0%     50  ###############
+stock-service-example-v2  v2           50%     50.0%     50  ###############
 stock-service-example-v3  latest        0%      0.0%      0
 
 ok: no request failed, and each share fits its percent
@@ -75,9 +75,9 @@ ok: no request failed, and each share fits its percent
 			answers: answers{from("v1"), from("v2"), from("v3"), from("v1"), from("v2"), from("v3"), from("v1"), from("v2"), from("v3"), from("v1")},
 			stdout: "10" + to +
 				`REVISION                  TAG        EXPECTED  OBSERVED  COUNT
-stock-service-example-v1  v1              40%     40.0%      4  ######
-stock-service-example-v2  v2              30%     30.0%      3  #####
-stock-service-example-v3  v3,latest       30%     30.0%      3  #####
+stock-service-example-v1  v1              40%     40.0%      4  ############
+stock-service-example-v2  v2              30%     30.0%      3  #########
+stock-service-example-v3  v3,latest       30%     30.0%      3  #########
 
 ok: no request failed, and each share fits its percent
 10 answers cannot tell 40% from 0.0% to 100.0%, 30% from 0.0% to 90.0%, and can miss failures of fewer than 1 request in 2
@@ -89,8 +89,8 @@ ok: no request failed, and each share fits its percent
 			answers: answers{from("v1").saying("X-Pod: a"), from("v2").saying("X-Pod: b"), from("v2").saying("X-Pod: c"), from("v1").saying("X-Pod: a")},
 			stdout: "4" + to +
 				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT  PODS
-stock-service-example-v1  v1           50%     50.0%      2     1  #######
-stock-service-example-v2  v2           50%     50.0%      2     2  #######
+stock-service-example-v1  v1           50%     50.0%      2     1  ###############
+stock-service-example-v2  v2           50%     50.0%      2     2  ###############
 stock-service-example-v3  latest        0%      0.0%      0     0
 
 ok: no request failed, and each share fits its percent
@@ -103,7 +103,7 @@ ok: no request failed, and each share fits its percent
 			answers: answers{from("v3")}, host: "latest-" + routeHost,
 			stdout: "20" + toLatest +
 				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
-stock-service-example-v3  latest      100%    100.0%     20  ###################
+stock-service-example-v3  latest      100%    100.0%     20  ##############################
 
 ok: no request failed, and each share fits its percent
 20 answers can miss failures of fewer than 1 request in 4
@@ -137,8 +137,8 @@ ok: no request failed; no cluster was asked for the percents
 			answers: answers{old("v1"), {status: 201, text: "Hello v2\nof v1"}},
 			stdout: "2" + to +
 				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
-stock-service-example-v1  v1           50%     50.0%      1  ##########
-stock-service-example-v2  v2           50%     50.0%      1  ##########
+stock-service-example-v1  v1           50%     50.0%      1  ###############
+stock-service-example-v2  v2           50%     50.0%      1  ###############
 stock-service-example-v3  latest        0%      0.0%      0
 
 ok: no request failed, and each share fits its percent
@@ -164,7 +164,7 @@ ok: no request failed; no cluster was asked for the percents
 			code:    1,
 			stdout: "3" + to +
 				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
-stock-service-example-v1           100%    100.0%      2  ######################
+stock-service-example-v1           100%    100.0%      2  ##############################
 `,
 			stderr: "1 of 3 answers name no revision, neither by X-Revision nor by their text\n",
 		},
@@ -175,8 +175,8 @@ stock-service-example-v1           100%    100.0%      2  ######################
 			code:    1,
 			stdout: "100" + to +
 				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
-stock-service-example-v1  v1           50%     49.0%     49  #########
-stock-service-example-v2  v2           50%     49.0%     49  #########
+stock-service-example-v1  v1           50%     49.0%     49  ###############
+stock-service-example-v2  v2           50%     49.0%     49  ###############
 stock-service-example-v3  latest        0%      1.0%      1
 stock-service-example-v9                0%      1.0%      1
 `,
@@ -199,8 +199,8 @@ stock-service-example-v9 got 1 of 100 answers, and its percent is 0
 			code:    1,
 			stdout: "2" + to +
 				`REVISION                   TAG  EXPECTED  OBSERVED  COUNT
-stock-service-example-v1            100%     50.0%      1  ###########
-stock-service-example-v?2             0%     50.0%      1  ###########
+stock-service-example-v1            100%     50.0%      1  ###############
+stock-service-example-v?2             0%     50.0%      1  ###############
 `,
 			stderr: "stock-service-example-v?2 got 1 of 2 answers, and its percent is 0\n",
 		},
@@ -211,8 +211,8 @@ stock-service-example-v?2             0%     50.0%      1  ###########
 			code:    1,
 			stdout: "2" + to +
 				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
-stock-service-example-v1           100%     50.0%      1  ###########
-stock-service-example-v2             0%     50.0%      1  ###########
+stock-service-example-v1           100%     50.0%      1  ###############
+stock-service-example-v2             0%     50.0%      1  ###############
 `,
 			stderr: "2 of 2 answers came from a rehearsal (SPLIT), not from the cluster: set GATEWAY to its gateway\n",
 		},
@@ -227,9 +227,9 @@ stock-service-example-v2             0%     50.0%      1  ###########
 			code: 1,
 			stdout: "50" + to +
 				`REVISION                  TAG        EXPECTED  OBSERVED  COUNT  FAILED
-stock-service-example-v1  v1              40%     40.0%     20       0
-stock-service-example-v2  v2              30%     30.0%     15       0
-stock-service-example-v3  v3,latest       30%     30.0%     15      15
+stock-service-example-v1  v1              40%     40.0%     20       0  ###########
+stock-service-example-v2  v2              30%     30.0%     15       0  ########
+stock-service-example-v3  v3,latest       30%     30.0%     15      15  ########
 `,
 			stderr: "15 of 50 requests failed: status 500 from stock-service-example-v3\n",
 		},
@@ -252,7 +252,7 @@ stock-service-example-v3  v3,latest       30%     30.0%     15      15
 			code: 1,
 			stdout: "12" + to +
 				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
-stock-service-example-v1           100%    100.0%      7       5  ##############
+stock-service-example-v1           100%    100.0%      7       5  ##############################
 `,
 			stderr: `2 of 12 requests failed: an answer cut short (CUT) from stock-service-example-v1
 2 of 12 requests failed: no answer (Empty reply from server)
@@ -283,7 +283,7 @@ stock-service-example-v1           100%      0.0%      0       0
 			code:    1,
 			stdout: "200" + to +
 				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
-stock-service-example-v1           100%    100.0%     91       0  ##############
+stock-service-example-v1           100%    100.0%     91       0  ##############################
 `,
 			stderr: `gave up after 96 requests: the gateway no longer answers
 5 of 96 requests failed: no answer (Empty reply from server)
@@ -298,8 +298,8 @@ stock-service-example-v1           100%    100.0%     91       0  ##############
 			answers: append(times(30, from("v2")), times(70, from("v1"))...),
 			stdout: "100" + to +
 				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
-stock-service-example-v1  v1           50%     70.0%     70  #############
-stock-service-example-v2  v2           50%     30.0%     30  ######
+stock-service-example-v1  v1           50%     70.0%     70  #####################
+stock-service-example-v2  v2           50%     30.0%     30  #########
 stock-service-example-v3  latest        0%      0.0%      0
 
 ok: no request failed, and each share fits its percent
@@ -313,8 +313,8 @@ ok: no request failed, and each share fits its percent
 			code:    1,
 			stdout: "100" + to +
 				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
-stock-service-example-v1  v1           50%     71.0%     71  #############
-stock-service-example-v2  v2           50%     29.0%     29  ######
+stock-service-example-v1  v1           50%     71.0%     71  #####################
+stock-service-example-v2  v2           50%     29.0%     29  #########
 stock-service-example-v3  latest        0%      0.0%      0
 `,
 			stderr: `stock-service-example-v1 got 71 of 100 answers, and chance explains 30 to 70 for 50%
@@ -360,8 +360,8 @@ stock-service-example-v2 got 29 of 100 answers, and chance explains 30 to 70 for
 			answers: answers{from("v1"), from("v2")},
 			stdout: "2" + to +
 				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
-stock-service-example-v1  v1           50%     50.0%      1  ##########
-stock-service-example-v2  v2           50%     50.0%      1  ##########
+stock-service-example-v1  v1           50%     50.0%      1  ###############
+stock-service-example-v2  v2           50%     50.0%      1  ###############
 stock-service-example-v3  latest        0%      0.0%      0
 
 ok: no request failed, and each share fits its percent
@@ -390,8 +390,8 @@ ok: no request failed, and each share fits its percent
 			code:    1,
 			stdout: "2" + to +
 				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
-stock-service-example-v1           100%     50.0%      1  ###########
-stock-service-example-v2             0%     50.0%      1  ###########
+stock-service-example-v1           100%     50.0%      1  ###############
+stock-service-example-v2             0%     50.0%      1  ###############
 `,
 			stderr: "the Service was edited meanwhile, so the shares are not judged\n",
 		},
