@@ -140,7 +140,8 @@ tally() {
   trap '' INT # Ctrl-C reaches it too
   LC_ALL=C exec awk -F '|' -v N="$requests" -v targets="$targets" -v generation="$generation" -v columns="$columns" '
     BEGIN {
-      name_width = length("REVISION"); tag_width = length("TAG")
+      name_width = length("REVISION")
+      tag_width = length("TAG")
       known = split(targets, list, " ")
       for (i = 1; i <= known; i++) {
         split(list[i], target, ",")
@@ -157,8 +158,7 @@ tally() {
     {
       sub(/\n$/, "", body) # the line break before the mark
       if (!N) printf "%s", body
-      sub(/\n.*/, "", body)
-      gsub(/[[:cntrl:]]/, "?", body)
+      sub(/[[:cntrl:]].*/, "", body) # its first line is enough to name it
       gsub(/[[:cntrl:]]/, "?", $0)
       name = $5 == "" && $3 ~ /^2/ ? named_by(body) : $5
       body = ""
@@ -305,7 +305,10 @@ main() {
   tally <"$tmp/answers" &
   tally=$!
   wait "$tally" || status=$?
-  if [[ -n $stopped ]]; then wait "$tally" || exit "$stopped"; fi
+  if [[ -n $stopped ]]; then
+    wait "$tally" || true
+    status=$stopped
+  fi
   { kill "$child" && wait "$child"; } 2>/dev/null || true
   exit "$status"
 }

@@ -1082,3 +1082,37 @@ func TestReadmeHasEveryMessage(t *testing.T) {
 		t.Errorf("only %d messages found", checked)
 	}
 }
+
+// Before there are requests a signal ends the script and its kubectl.
+func TestScriptIsInterruptedWhileItAsks(t *testing.T) {
+	for signal, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+		t.Run(signal.String(), func(t *testing.T) {
+			asked, left := make(chan struct{}, 1), make(chan struct{}, 1)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked <- struct{}{}
+				<-r.Context().Done()
+				left <- struct{}{}
+			}))
+			defer server.Close()
+			path := tools(t, scriptTools...)
+			link(t, self(t), filepath.Join(path, "kubectl"))
+			cmd := command(t, path, "./run-test.sh", nil, []string{"STUB_SERVER=" + server.URL})
+			var out strings.Builder
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			<-asked
+			cmd.Process.Signal(signal)
+			cmd.Wait()
+			if got := cmd.ProcessState.ExitCode(); got != code || out.Len() > 0 {
+				t.Errorf("exit status %d, want %d:\n%s", got, code, &out)
+			}
+			select {
+			case <-left:
+			case <-time.After(5 * time.Second):
+				t.Error("kubectl still asks")
+			}
+		})
+	}
+}
