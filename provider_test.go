@@ -107,3 +107,13 @@ func TestProxyAndCertificates(t *testing.T) {
 		}
 	}
 }
+
+// Clients are told what is wrong, and the log where.
+func TestProviderOutOfReach(t *testing.T) {
+	gone := closedPort(t)
+	p := start(t, "RESOURCE=v1", "QUOTE_URL=http://"+gone+"/{ticker}")
+	if got, want := <-p.get("/stock/AAPL"), "502 v1 v1 price for ticker AAPL is not available: the quote provider cannot be reached\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	p.awaitLog(t, "the quote provider cannot be reached: dial tcp "+gone)
+}

@@ -176,15 +176,16 @@ func (s *service) price(header http.Header, r *http.Request, ticker string) answ
 		}
 	}
 	if err != nil {
-		status := http.StatusInternalServerError
+		status, reason := http.StatusInternalServerError, "the quotes failed"
 		var upstream *quote.UpstreamError
 		if errors.As(err, &upstream) {
-			status = upstream.Status
+			// err itself may tell more, which is for the log
+			status, reason = upstream.Status, upstream.Reason
 			if upstream.RetryAfter != "" {
 				header.Set("Retry-After", upstream.RetryAfter)
 			}
 		}
-		a := s.failure(status, "price for ticker "+ticker+" is not available: "+err.Error())
+		a := s.failure(status, "price for ticker "+ticker+" is not available: "+reason)
 		a.Ticker = ticker
 		return a
 	}

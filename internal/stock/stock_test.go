@@ -342,7 +342,7 @@ func TestUpstreamErrors(t *testing.T) {
 		{Status: 504, Reason: "the provider is slow"},
 	} {
 		server := httptest.NewServer(New(v1, source(func(context.Context, string) (quote.Quote, error) {
-			return quote.Quote{}, &test
+			return quote.Quote{}, fmt.Errorf("%w: dial tcp 127.0.0.1:1", &test) // which is for the log alone
 		})))
 		for accept, want := range map[string]string{
 			"":          "v1 price for ticker AAPL is not available: " + test.Reason + "\n",
