@@ -100,8 +100,13 @@ func TestE2E(t *testing.T) {
 			return strings.ReplaceAll(w.manifest(t, name), "stock-service-example", "pods")
 		}
 		w.write(t, "pods-v1.yaml", pods("revision-v1.yaml"))
-		w.write(t, "pods-v2.yaml", strings.Replace(pods("revision-v2.yaml"), "      name: pods-v2\n",
-			"      name: pods-v2\n      annotations:\n        autoscaling.knative.dev/min-scale: \"3\"\n", 1))
+		// the activator balances requests, and stays in the path: a gateway that
+		// keeps its connections, as the rig's, would ask one pod on each
+		w.write(t, "pods-v2.yaml", strings.Replace(pods("revision-v2.yaml"), "      name: pods-v2\n", `      name: pods-v2
+      annotations:
+        autoscaling.knative.dev/min-scale: "3"
+        autoscaling.knative.dev/target-burst-capacity: "-1"
+`, 1))
 		w.bash(t, 0, "kubectl apply -f pods-v1.yaml")
 		w.bash(t, 0, "SVC_NAME=pods ./run-test.sh")
 		w.bash(t, 0, "kubectl apply -f pods-v2.yaml")
