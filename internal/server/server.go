@@ -46,18 +46,29 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return conn{c, l.writeTimeout}, nil
+	return &conn{TCPConn: c, writeTimeout: l.writeTimeout}, nil
 }
 
+// conn moves its write deadline now and then: to do so for each small answer
+// would take longer than the answer's own handler.
 type conn struct {
 	*net.TCPConn
 	writeTimeout time.Duration
+	renewal      time.Time // when the deadline is to be moved
 }
 
-func (c conn) Write(b []byte) (int, error) {
-	c.SetWriteDeadline(time.Now().Add(c.writeTimeout)) // fails as the write will
+// Write has the limit, and at most a tenth more.
+func (c *conn) Write(b []byte) (int, error) {
+	if now := time.Now(); !now.Before(c.renewal) {
+		c.renewal = now.Add(c.writeTimeout / 10)
+		c.TCPConn.SetWriteDeadline(c.renewal.Add(c.writeTimeout)) // fails as the write will
+	}
 	return c.TCPConn.Write(b)
 }
+
+// SetWriteDeadline does nothing: net/http clears the deadline after each
+// request, and it is Write's alone.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
 // Serve answers until ctx ends, then stops accepting and gives what is in
 // flight 10 s to finish.

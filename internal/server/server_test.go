@@ -169,7 +169,12 @@ func TestClientThatReadsNothing(t *testing.T) {
 
 	ended := make(chan time.Duration, 1)
 	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(2 * limit) // a wait is not the client's
+		if r.URL.Path == "/small" {
+			return
+		}
+		if r.URL.Path != "/at-once" {
+			time.Sleep(2 * limit) // a wait is not the client's
+		}
 		begin := time.Now()
 		for range 1 << 10 {
 			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
@@ -182,19 +187,25 @@ func TestClientThatReadsNothing(t *testing.T) {
 	go server.Serve(limited)
 	defer server.Close()
 
-	client, err := net.Dial("tcp", at.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	select {
-	case took := <-ended:
-		if took < limit {
-			t.Errorf("it was cut off after %v, want %v or more; 0 is never", took, limit)
+	// from the first request on, and after one that was answered just now
+	for _, requests := range []string{
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /small HTTP/1.1\r\nHost: x\r\n\r\nGET /small HTTP/1.1\r\nHost: x\r\n\r\nGET /at-once HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		client, err := net.Dial("tcp", at.Addr().String())
+		if err != nil {
+			t.Fatal(err)
 		}
-	case <-time.After(10 * time.Second):
-		t.Error("it is still there")
+		defer client.Close()
+		io.WriteString(client, requests)
+		select {
+		case took := <-ended:
+			if took < limit {
+				t.Errorf("it was cut off after %v, want %v or more; 0 is never", took, limit)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("it is still there")
+		}
 	}
 
 	// one that reads, however late it began, has the whole answer
