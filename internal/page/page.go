@@ -7,9 +7,11 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 var (
@@ -21,37 +23,28 @@ var (
 	js string
 
 	// in a rehearsal its controls have their place from the start, so that
-	// nothing moves when the script fills them
-	plain, rehearsed = newDocument(" hidden"), newDocument("")
+	// nothing moves when the script fills them; made at the first visit, since
+	// a pod that starts has none yet
+	plain     = sync.OnceValue(func() string { return document(" hidden") })
+	rehearsed = sync.OnceValue(func() string { return document("") })
 
 	// the document may use what it brings along, and ask where it came from
-	policy = strings.Join([]string{
-		"default-src 'none'",
-		"script-src " + source(js),
-		"style-src " + source(css),
-		"connect-src 'self'",
-		"img-src data:", // its icon
-		"base-uri 'none'",
-		"form-action 'none'",
-		"frame-ancestors 'none'",
-	}, "; ")
-
-	headers = map[string][]string{
-		"Content-Type":            {"text/html; charset=utf-8"},
-		"Content-Security-Policy": {policy},
-		"Cache-Control":           {"no-store"},
-		"Referrer-Policy":         {"no-referrer"},
-	}
+	policy = sync.OnceValue(func() string {
+		return strings.Join([]string{
+			"default-src 'none'",
+			"script-src " + source(js),
+			"style-src " + source(css),
+			"connect-src 'self'",
+			"img-src data:", // its icon
+			"base-uri 'none'",
+			"form-action 'none'",
+			"frame-ancestors 'none'",
+		}, "; ")
+	})
 )
 
-type document struct {
-	body   []byte
-	length []string
-}
-
-func newDocument(hidden string) document {
-	body := strings.NewReplacer("{{css}}", css, "{{js}}", js, "{{hidden}}", hidden).Replace(html)
-	return document{[]byte(body), []string{strconv.Itoa(len(body))}}
+func document(hidden string) string {
+	return strings.NewReplacer("{{css}}", css, "{{js}}", js, "{{hidden}}", hidden).Replace(html)
 }
 
 // source names an inlined text in a Content-Security-Policy.
@@ -64,13 +57,14 @@ func source(text string) string {
 // X-Rehearsal among them it is a rehearsal's page.
 func Serve(w http.ResponseWriter) {
 	header := w.Header()
-	for name, values := range headers {
-		header[name] = values
-	}
-	document := plain
+	document := plain()
 	if header.Get("X-Rehearsal") != "" {
-		document = rehearsed
+		document = rehearsed()
 	}
-	header["Content-Length"] = document.length
-	w.Write(document.body) // an error here is a client that has left
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Length", strconv.Itoa(len(document)))
+	header.Set("Content-Security-Policy", policy())
+	header.Set("Cache-Control", "no-store")
+	header.Set("Referrer-Policy", "no-referrer")
+	io.WriteString(w, document) // an error here is a client that has left
 }
