@@ -300,7 +300,7 @@ func (l *load) expect(bad string) (failed int) {
 
 // startLoad starts four clients, each of about 20 requests per second.
 func (w *walk) startLoad(t *testing.T) *load {
-	first, _, _ := strings.Cut(w.bash(t, 0, "./run-test.sh 1"), "\n")
+	first, _, _ := strings.Cut(w.bash(t, 0, "./run-test.sh 2"), "\n")
 	var n int
 	var host, gateway string
 	if _, err := fmt.Sscanf(first, "%d requests to http://%s through %s", &n, &host, &gateway); err != nil {

@@ -14,11 +14,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"text/template"
 	"time"
 )
 
@@ -77,10 +77,11 @@ func service(generation, observed int, ready, reason, message string, traffic ..
 	return object{
 		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
 		"metadata": object{"name": "stock-service-example", "namespace": "default", "generation": generation},
-		"spec":     object{"template": object{"metadata": object{"name": latest}}, "traffic": wanted},
+		"spec":     object{"traffic": wanted},
 		"status": object{
-			"observedGeneration": observed,
-			"url":                "http://stock-service-example.default.example.com",
+			"observedGeneration":        observed,
+			"latestCreatedRevisionName": latest,
+			"url":                       "http://stock-service-example.default.example.com",
 			"conditions": []any{
 				object{"type": "ConfigurationsReady", "status": "True"},
 				object{"type": "Ready", "status": ready, "reason": reason, "message": message},
@@ -153,7 +154,7 @@ func node(address string) object {
 type cluster struct {
 	noKnative   bool
 	noNodesList bool     // the user may not list nodes
-	states      []object // of the Knative Service, one for each time it is asked for
+	states      []object // of the Knative Service, one for each time it is asked for; nil if it is not there
 	services    []object // of the namespace istio-system
 	nodes       []object
 	mu          sync.Mutex
@@ -178,10 +179,15 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"ksvc"}},
 			object{"name": "revisions", "kind": "Revision", "namespaced": true}))
 	case path == knative+"/namespaces/default/services/stock-service-example" && len(c.states) > 0:
-		reply(w, 200, c.states[0])
+		state := c.states[0]
 		if len(c.states) > 1 {
 			c.states = c.states[1:]
 		}
+		if state == nil {
+			reply(w, 404, failure(404, "NotFound", "services.serving.knative.dev not found"))
+			return
+		}
+		reply(w, 200, state)
 	case path == knative+"/namespaces/default/revisions":
 		reply(w, 200, list([]object{{"apiVersion": "serving.knative.dev/v1", "kind": "Revision", "metadata": object{"name": "stock-service-example-v1"}}}))
 	case path == core+"/namespaces/default/pods":
@@ -235,7 +241,7 @@ func reply(w http.ResponseWriter, status int, body object) {
 }
 
 // stubKubectl does what the scripts use of kubectl: get KIND [NAME], of one
-// object or a list, printed by a go-template or as the names alone.
+// object or a list, printed by a JSONPath or as the names alone.
 func stubKubectl(args []string) int {
 	fmt.Fprintln(os.Stderr, "Warning: this is no reason to fail")
 	if calls, err := os.OpenFile(os.Getenv("STUB_CALLS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
@@ -250,7 +256,7 @@ func stubKubectl(args []string) int {
 		case args[i+1] == "--namespace":
 			namespace = "/namespaces/" + a
 		}
-		if after, ok := strings.CutPrefix(a, "go-template="); ok {
+		if after, ok := strings.CutPrefix(a, "jsonpath="); ok {
 			format = after
 		}
 	}
@@ -301,32 +307,65 @@ func stubGet(kind, path, format string) error {
 		}
 		return nil
 	}
-	return template.Must(template.New("").Parse(format)).Execute(os.Stdout, integers(body))
+	fmt.Print(printed(format, body))
+	return nil
 }
 
-// integers turns the numbers of JSON into those that kubectl's templates see.
-func integers(value any) any {
-	switch v := value.(type) {
-	case object:
-		for key := range v {
-			v[key] = integers(v[key])
+// printed is what kubectl's JSONPath makes of value, as far as the scripts use
+// it: text, {path} and {range path}...{end}.
+func printed(format string, value any) string {
+	var out strings.Builder
+	for {
+		text, rest, found := strings.Cut(format, "{")
+		out.WriteString(text)
+		if !found {
+			return out.String()
 		}
-	case []any:
-		for i := range v {
-			v[i] = integers(v[i])
+		path, rest, _ := strings.Cut(rest, "}")
+		if over, isRange := strings.CutPrefix(path, "range "); isRange {
+			var each string
+			each, rest, _ = strings.Cut(rest, "{end}")
+			for _, v := range find(over, value) {
+				out.WriteString(printed(each, v))
+			}
+		} else {
+			out.WriteString(strings.Trim(fmt.Sprint(find(path, value)), "[]"))
 		}
-	case json.Number:
-		n, _ := v.Int64()
-		return n
+		format = rest
 	}
-	return value
+}
+
+var step = regexp.MustCompile(`\.(\w+)(?:\[(?:\*|\?\(@\.(\w+)=='?([^')]*)'?\))\])?`)
+
+// find returns the values at a path of steps .key, .key[*] and
+// .key[?(@.of=='this')].
+func find(path string, value any) []any {
+	values := []any{value}
+	for _, m := range step.FindAllStringSubmatch(path, -1) {
+		var next []any
+		for _, v := range values {
+			switch field := v.(object)[m[1]].(type) {
+			case nil:
+			case []any:
+				for _, item := range field {
+					if m[2] == "" || fmt.Sprint(item.(object)[m[2]]) == m[3] {
+						next = append(next, item)
+					}
+				}
+			default:
+				next = append(next, field)
+			}
+		}
+		values = next
+	}
+	return values
 }
 
 // stubCurl answers as many requests as STUB_ANSWERS says, "v1:70 v2:30",
 // without a network: for thousands of answers in no time.
 func stubCurl(args []string) int {
-	if args[0] == "--version" {
-		fmt.Println("curl 8.4.0")
+	if args[0] == "--help" {
+		fmt.Println("     --rate <max request rate>")
 		return 0
 	}
 	format := ""
