@@ -200,7 +200,7 @@ if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r _ columns <<<"$(stty size <
         share = answered ? answers[name] / answered : 0
         line = sprintf(format, name, tags[name], weight[name] + 0 "%", sprintf("%.1f%%", 100 * share), answers[name] + 0, failed[name] + 0, pods[name] + 0)
         if (i == 0) line = sprintf(format, "REVISION", "TAG", "EXPECTED", "OBSERVED", "COUNT", "FAILED", "PODS")
-        else if (share >= 0.05 && (!columns || length(line) <= columns - 12)) line = line "  " substr("##########", 1, 10 * share + 0.5)
+        else if (share >= 0.05 && (!columns || length(line) <= columns - 12)) line = line "  " substr("##########", 1, int(10 * share + 0.5))
         print columns ? substr(line, 1, columns) "\033[K" : line
       }
       fflush()
