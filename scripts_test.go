@@ -159,6 +159,12 @@ ok: no request failed; no cluster was asked for the percents
 `,
 		},
 		{
+			name: "and where the header is empty", args: "1",
+			cluster: []object{readyService(target{"v2", "", 100})},
+			answers: answers{old("v2").saying("X-Revision: ")},
+			stdout:  "Welcome to the v2 app! \n",
+		},
+		{
 			name: "answers of no revision are told", args: "3",
 			cluster: []object{readyService(allV1...)},
 			answers: answers{from("v1"), {status: 200, text: "<html>a login page</html>"}, {status: 200, text: "between v1 and v1"}},
@@ -286,6 +292,19 @@ set GATEWAY to an address that reaches the gateway from here
 `,
 		},
 		{
+			name: "but not after the last request", args: "5",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{from("v1").going(noAnswer)},
+			code:    1,
+			stdout: "5" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
+stock-service-example-v1           100%      0.0%      0       0
+`,
+			stderr: `5 of 5 requests failed: no answer (Empty reply from server)
+set GATEWAY to an address that reaches the gateway from here
+`,
+		},
+		{
 			name: "and one that dies", args: "200",
 			cluster: []object{readyService(allV1...)},
 			answers: append(times(91, from("v1")), times(200, from("v1").going(noAnswer))...),
@@ -328,6 +347,20 @@ stock-service-example-v3  latest        0%      0.0%      0
 `,
 			stderr: `stock-service-example-v1 got 71 of 100 answers, and chance explains 30 to 70 for 50%
 stock-service-example-v2 got 29 of 100 answers, and chance explains 30 to 70 for 50%
+`,
+		},
+
+		{
+			name: "percents are as in the file, of which binary fractions differ", args: "2",
+			cluster: []object{readyService(target{"v1", "", 29}, target{"v2", "", 71})},
+			answers: answers{from("v1"), from("v2")},
+			stdout: "2" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
+stock-service-example-v1            29%     50.0%      1  #####
+stock-service-example-v2            71%     50.0%      1  #####
+
+ok: no request failed, and each share fits its percent
+2 answers cannot tell 29% from 0.0% to 100.0%, or 71% from 0.0% to 100.0%, or failures of 1 request in 2 from none
 `,
 		},
 
@@ -420,6 +453,12 @@ stock-service-example-v1           100%    100.0%      2  ##########
 			cluster: []object{lingering(readyService(split5050...), allV1...)},
 			code:    2,
 			stderr:  listed + "Service stock-service-example in namespace default is not Ready after 1 s: its traffic is stock-service-example-v1,,100 , its spec's stock-service-example-v1,v1,50 stock-service-example-v2,v2,50 stock-service-example-v3,latest,0 \n",
+		},
+		{
+			name: "no traffic at all", env: []string{"WAIT=0"},
+			cluster: []object{readyService()},
+			code:    2,
+			stderr:  listed + "Service stock-service-example in namespace default is not Ready after 0 s: its traffic is , its spec's \n",
 		},
 		{
 			name: "a Service that fails", env: []string{"WAIT=1"},
@@ -515,6 +554,12 @@ func TestScriptFindsGateway(t *testing.T) {
 			`run "minikube tunnel", or "kubectl port-forward --namespace istio-system service/istio-ingressgateway 8081:` + port + `" and set GATEWAY=localhost:8081`
 	}
 	plain, https := readyService(split5050...), secured(readyService(split5050...))
+	twice443, twice443At99 := gatewayService(31380), gatewayService(31380, "127.0.0.99")
+	for _, gateway := range []object{twice443, twice443At99} {
+		spec := gateway["spec"].(object)
+		spec["ports"] = append(spec["ports"].([]any), object{"name": "h3", "port": 443, "nodePort": 31443, "protocol": "UDP"})
+	}
+	twice443At99["status"].(object)["loadBalancer"].(object)["ingress"].([]any)[0].(object)["hostname"] = "localhost"
 	tests := []struct {
 		name    string
 		service object // the Knative one
@@ -538,6 +583,9 @@ func TestScriptFindsGateway(t *testing.T) {
 			name: "a user who may not and must", service: plain, gateway: gatewayService(31380), noNodes: true,
 			stderr: `kubectl cannot get a node's address: Error from server (Forbidden): nodes is forbidden: User "learner" cannot list resource "nodes"`,
 		},
+		{name: "a nodePort, and a node without an address", service: plain, gateway: gatewayService(31380), nodes: []object{node("")}, stderr: noAddress("80")},
+		{name: "a second nodePort, as of HTTP/3", service: https, gateway: twice443, nodes: []object{node("127.0.0.98")}, through: "127.0.0.98:31381"},
+		{name: "both, and an IP with a hostname", service: https, gateway: twice443At99, through: "127.0.0.99:443"},
 		{name: "no nodePort", service: plain, gateway: gatewayService(0), nodes: []object{node("127.0.0.98")}, stderr: noAddress("80")},
 		{name: "none for https", service: https, gateway: gatewayService(0), stderr: noAddress("443")},
 		{
@@ -578,6 +626,7 @@ func TestScriptRefuses(t *testing.T) {
 		env    string
 		stderr string
 	}{
+		{[]string{""}, "", n + `"": -h explains`},
 		{[]string{"0"}, "", n + `"0": -h explains`},
 		{[]string{"-1"}, "", "there is no option -1: -h explains"},
 		{[]string{"1.5"}, "", n + `"1.5": -h explains`},
@@ -600,7 +649,7 @@ func TestScriptRefuses(t *testing.T) {
 		{nil, "GATEWAY=localhost/x", `GATEWAY is the gateway's host[:port], not "localhost/x": -h explains`},
 		{nil, "GATEWAY=a\nb", "GATEWAY is the gateway's host[:port], not \"a\nb\": -h explains"},
 		{nil, "DOMAIN_NAME=a\noutput=b", "DOMAIN_NAME is the route's host, not \"a\noutput=b\": -h explains"},
-		{nil, "TMPDIR=/nowhere", "cannot make a folder in /nowhere: set TMPDIR to another"},
+		{nil, "TMPDIR=/nowhere", "cannot make a folder with a pipe in /nowhere: set TMPDIR to another"},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%q %s", tt.args, tt.env), func(t *testing.T) {
@@ -795,7 +844,8 @@ func TestScriptIsInterrupted(t *testing.T) {
 			}))
 			defer gateway.Close()
 			address := gateway.Listener.Addr().String()
-			cmd := command(t, tools(t, scriptTools...), "./run-test.sh", []string{"50"}, []string{"DOMAIN_NAME=localhost", "GATEWAY=" + address})
+			tmp := t.TempDir()
+			cmd := command(t, tools(t, scriptTools...), "./run-test.sh", []string{"50"}, []string{"DOMAIN_NAME=localhost", "GATEWAY=" + address, "TMPDIR=" + tmp})
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			var stdout, stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -811,6 +861,8 @@ func TestScriptIsInterrupted(t *testing.T) {
 				to = -to // as a terminal sends it
 			}
 			syscall.Kill(to, sig)
+			time.Sleep(2 * time.Millisecond)
+			syscall.Kill(to, sig) // as timeout(1) does
 			cmd.Wait()
 			if took := time.Since(start); took > time.Second {
 				t.Errorf("took %v", took)
@@ -826,6 +878,9 @@ stock-service-example-v2     50.0%     10  #####
 				t.Errorf("got\n%v\nwant\n%v", got, want)
 			}
 			noneLeft(t, address)
+			if left, _ := os.ReadDir(tmp); len(left) > 0 {
+				t.Errorf("%v is left", left)
+			}
 		})
 	}
 }
@@ -932,17 +987,10 @@ func TestScriptOnAwks(t *testing.T) {
 	gateway := append(times(3, from("v1"), from("v2")), from("v3").with(500), from("v2").going(truncated)).gateway(t, routeHost)
 	defer gateway.Close()
 	want := ""
-	for _, awk := range []string{"awk", "mawk", "gawk", "original-awk", "busybox awk"} {
+	for _, awk := range awks {
 		t.Run(awk, func(t *testing.T) {
-			name, _, _ := strings.Cut(awk, " ")
-			if _, err := exec.LookPath(name); err != nil {
-				t.Skip("not installed")
-			}
-			path := tools(t, append(scriptTools[1:], name)...)
+			path := toolsWith(t, awk)
 			link(t, self(t), filepath.Join(path, "kubectl"))
-			if name != "awk" {
-				write(t, filepath.Join(path, "awk"), "#!/bin/sh\nexec "+awk+" \"$@\"\n")
-			}
 			server := httptest.NewServer(&cluster{states: []object{readyService(split433...)}})
 			defer server.Close()
 			for _, locale := range locales() {
@@ -953,6 +1001,38 @@ func TestScriptOnAwks(t *testing.T) {
 				if got.code != 1 || got.String() != want || !strings.Contains(want, "10 of 80 requests failed: status 500 from stock-service-example-v3\n") {
 					t.Errorf("%s: got\n%v\nwant\n%s", locale, got, want)
 				}
+			}
+		})
+	}
+}
+
+var awks = []string{"awk", "mawk", "gawk", "original-awk", "busybox awk"}
+
+// toolsWith returns a folder with the scripts' tools, and that awk.
+func toolsWith(t *testing.T, awk string) string {
+	name, _, _ := strings.Cut(awk, " ")
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skip("not installed")
+	}
+	path := tools(t, append(scriptTools[1:], name)...)
+	if name != "awk" {
+		write(t, filepath.Join(path, "awk"), "#!/bin/sh\nexec "+awk+" \"$@\"\n")
+	}
+	return path
+}
+
+// An awk that reads ahead would see an answer long after it came.
+func TestScriptSeesEachAnswerAtOnce(t *testing.T) {
+	for _, awk := range awks {
+		t.Run(awk, func(t *testing.T) {
+			t.Parallel()
+			path := toolsWith(t, awk)
+			gateway := answers{from("v1").going(noAnswer)}.gateway(t, "localhost")
+			defer gateway.Close()
+			start := time.Now()
+			got := runIn(t, path, "./run-test.sh", []string{"50"}, []string{"RATE=2", "DOMAIN_NAME=localhost", "GATEWAY=" + gateway.Listener.Addr().String()})
+			if took := time.Since(start); took > 6*time.Second || got.code != 1 || !strings.HasPrefix(got.stderr, "run-test.sh: gave up after 5 of 50 requests\n") {
+				t.Errorf("after %v got\n%v", took, got)
 			}
 		})
 	}
@@ -1129,38 +1209,56 @@ func TestReadmeHasEveryMessage(t *testing.T) {
 	}
 }
 
-// Before there are requests a signal ends the script and its kubectl.
+// A signal ends the script and its kubectl, before the requests and after them.
 func TestScriptIsInterruptedWhileItAsks(t *testing.T) {
 	for sig, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
-		t.Run(sig.String(), func(t *testing.T) {
-			skipIfIgnored(t, sig)
-			asked, left := make(chan struct{}, 1), make(chan struct{}, 1)
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				asked <- struct{}{}
-				<-r.Context().Done()
-				left <- struct{}{}
-			}))
-			defer server.Close()
-			path := tools(t, scriptTools...)
-			link(t, self(t), filepath.Join(path, "kubectl"))
-			cmd := command(t, path, "./run-test.sh", nil, []string{"STUB_SERVER=" + server.URL})
-			var out strings.Builder
-			cmd.Stdout, cmd.Stderr = &out, &out
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			<-asked
-			cmd.Process.Signal(sig)
-			cmd.Wait()
-			if got := cmd.ProcessState.ExitCode(); got != code || out.Len() > 0 {
-				t.Errorf("exit status %d, want %d:\n%s", got, code, &out)
-			}
-			select {
-			case <-left:
-			case <-time.After(5 * time.Second):
-				t.Error("kubectl still asks")
-			}
-		})
+		for hangs, stderr := range map[int]string{1: "", 2: "run-test.sh: the Service was edited meanwhile, or kubectl no longer gets it: the shares are not judged\n"} {
+			t.Run(fmt.Sprint(sig, " at question ", hangs), func(t *testing.T) {
+				skipIfIgnored(t, sig)
+				gateway := answers{from("v1")}.gateway(t, routeHost)
+				defer gateway.Close()
+				asked, left := make(chan struct{}, 1), make(chan struct{}, 1)
+				cluster := &cluster{states: []object{readyService(allV1...)}}
+				gets := 0
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if strings.HasSuffix(r.URL.Path, "/services/stock-service-example") {
+						gets++
+					}
+					if gets < hangs {
+						cluster.ServeHTTP(w, r)
+						return
+					}
+					asked <- struct{}{}
+					<-r.Context().Done()
+					left <- struct{}{}
+				}))
+				defer server.Close()
+				path := tools(t, scriptTools...)
+				link(t, self(t), filepath.Join(path, "kubectl"))
+				cmd := command(t, path, "./run-test.sh", []string{"2"}, []string{"STUB_SERVER=" + server.URL, "GATEWAY=" + gateway.Listener.Addr().String()})
+				var out strings.Builder
+				cmd.Stderr = &out
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				<-asked
+				start := time.Now()
+				cmd.Process.Signal(sig)
+				cmd.Wait()
+				if took := time.Since(start); took > time.Second {
+					t.Errorf("took %v", took)
+				}
+				said := strings.ReplaceAll(out.String(), "Warning: this is no reason to fail\n", "")
+				if got := cmd.ProcessState.ExitCode(); got != code || said != stderr {
+					t.Errorf("exit status %d, want %d:\n%s", got, code, said)
+				}
+				select {
+				case <-left:
+				case <-time.After(5 * time.Second):
+					t.Error("kubectl still asks")
+				}
+			})
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -569,7 +570,9 @@ func command(t *testing.T, path, script string, args, env []string) *exec.Cmd {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command("bash", append([]string{script}, args...)...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, "bash", append([]string{script}, args...)...)
 	// the stubs are this binary, which the race detector would end a second late
 	cmd.Env = append([]string{"PATH=" + path, "GORACE=atexit_sleep_ms=0"}, env...)
 	return cmd
