@@ -26,7 +26,7 @@ ask() {
 }
 
 # The options and variables.
-export SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
+SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
 INGRESSGATEWAY=${INGRESSGATEWAY:-istio-ingressgateway} INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
 GATEWAY=${GATEWAY:-} DOMAIN_NAME=${DOMAIN_NAME:-} RATE=${RATE:-} WAIT=${WAIT:-60} tag='' path=/
 while [[ ${1:-} == -* ]]; do
@@ -114,7 +114,7 @@ if [[ $(awk -W version 2>&1 </dev/null) == mawk* ]]; then mawk=1; fi # it reads 
 (
   trap '' HUP INT QUIT TERM # it ends with what it reads
   LC_ALL=C exec awk ${mawk:+-W interactive} -F '|' -v N="$requests" -v RATE="$RATE" -v columns="$columns" \
-    -v mark="$mark" -v targets="$targets" -v generation="$generation" '
+    -v mark="$mark" -v service="$SVC_NAME" -v targets="$targets" -v generation="$generation" '
     BEGIN {
       name_width = 8; tag_width = 3 # of the headings
       known = split(targets, field, /[ ,]/)
@@ -184,7 +184,7 @@ if [[ $(awk -W version 2>&1 </dev/null) == mawk* ]]; then mawk=1; fi # it reads 
     function named_by(text,  words, i, name, found) {
       split(text, words, /[^0-9A-Za-z-]+/)
       for (i in words) {
-        name = ENVIRON["SVC_NAME"] "-" words[i]
+        name = service "-" words[i]
         if (name in weight && name != found) found = found name
       }
       return !known ? "\"" substr(text, 1, 40) "\"" : found in weight ? found : ""
