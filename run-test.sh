@@ -127,8 +127,8 @@ if [[ $(awk -W version 2>&1 </dev/null) == mawk* ]]; then mawk=1; fi # it reads 
       next
     }
     {
-      gsub(/[[:cntrl:]]/, "?")
-      name = row($5 !~ /^\??$/ ? $5 : $3 ~ /^2/ ? named_by(text) : "") # an empty header comes with its \r
+      gsub(/\r\|/, "|"); gsub(/[[:cntrl:]]/, "?") # curl leaves an empty header its \r
+      name = row($5 == "" && $3 ~ /^2/ ? named_by(text) : $5)
       from = name == "" ? ", which names no revision" : " from " name
       text = lines = what = ""
       sent++

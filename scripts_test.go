@@ -165,6 +165,24 @@ ok: no request failed; no cluster was asked for the percents
 			stdout:  "Welcome to the v2 app! \n",
 		},
 		{
+			name: "an empty header names no pod, either", args: "2",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{from("v1").saying("X-Pod: ")},
+			stdout: "2" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
+stock-service-example-v1           100%    100.0%      2  ##########
+
+ok: no request failed, and each share fits its percent
+2 answers cannot tell failures of 1 request in 2 from none
+`,
+		},
+		{
+			name: "nor a rehearsal", args: "",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{from("v1").saying("X-Rehearsal: ")},
+			stdout:  "Welcome to the v1 app! \n",
+		},
+		{
 			name: "answers of no revision are told", args: "3",
 			cluster: []object{readyService(allV1...)},
 			answers: answers{from("v1"), {status: 200, text: "<html>a login page</html>"}, {status: 200, text: "between v1 and v1"}},
@@ -349,7 +367,6 @@ stock-service-example-v3  latest        0%      0.0%      0
 stock-service-example-v2 got 29 of 100 answers, and chance explains 30 to 70 for 50%
 `,
 		},
-
 		{
 			name: "percents are as in the file, of which binary fractions differ", args: "2",
 			cluster: []object{readyService(target{"v1", "", 29}, target{"v2", "", 71})},
