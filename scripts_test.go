@@ -680,26 +680,29 @@ func TestScriptRefuses(t *testing.T) {
 }
 
 func TestScriptMissesTools(t *testing.T) {
+	const (
+		newCurl  = "echo '     --rate <max request rate>'"
+		oldCurl  = "echo '     --proxy <url>  Use this proxy'"
+		tooFew   = "awk and curl must be installed, curl 7.84 or newer"
+		noAsking = "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"
+	)
 	tests := []struct {
 		name   string
-		curl   string // script in the place of curl; empty for none
+		has    map[string]string // programs, by their scripts
 		env    []string
 		stderr string
 	}{
-		{"no awk", "echo '     --rate <max request rate>'", nil, "awk and curl must be installed, curl 7.84 or newer"},
-		{"no curl", "", nil, "awk and curl must be installed, curl 7.84 or newer"},
-		{"an old curl", "echo '     --proxy <url>  Use this proxy'", []string{"GATEWAY=a", "DOMAIN_NAME=b"}, "awk and curl must be installed, curl 7.84 or newer"},
-		{"no kubectl", "echo '     --rate <max request rate>'", nil, "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"},
-		{"no kubectl for GATEWAY alone", "echo '     --rate <max request rate>'", []string{"GATEWAY=localhost"}, "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"},
+		{"no awk", map[string]string{"curl": newCurl}, nil, tooFew},
+		{"no curl", map[string]string{"awk": ""}, nil, tooFew},
+		{"an old curl", map[string]string{"awk": "", "curl": oldCurl}, []string{"GATEWAY=a", "DOMAIN_NAME=b"}, tooFew},
+		{"no kubectl", map[string]string{"awk": "", "curl": newCurl}, nil, noAsking},
+		{"no kubectl for GATEWAY alone", map[string]string{"awk": "", "curl": newCurl}, []string{"GATEWAY=localhost"}, noAsking},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			path := tools(t, "bash", "mktemp", "rm")
-			if tt.name != "no awk" {
-				link(t, self(t), filepath.Join(path, "awk"))
-			}
-			if tt.curl != "" {
-				write(t, filepath.Join(path, "curl"), "#!/bin/sh\n"+tt.curl+"\n")
+			path := tools(t, "bash")
+			for program, script := range tt.has {
+				write(t, filepath.Join(path, program), "#!/bin/sh\n"+script+"\n")
 			}
 			got := runIn(t, path, "./run-test.sh", nil, tt.env)
 			if want := (result{2, "", "run-test.sh: " + tt.stderr + "\n"}); got != want {
