@@ -1,6 +1,6 @@
 //go:build e2e
 
-package main
+package test
 
 import (
 	"context"
@@ -23,7 +23,7 @@ import (
 // project's own files and scripts, in a namespace of its own. All the while
 // clients ask for / and /stock/AAPL, and none of their requests may fail.
 //
-//	go test -tags e2e -run E2E -v -timeout 20m .
+//	go test -count=1 -tags e2e -run E2E -v -timeout 30m ./test
 //	IMAGE=registry.example.com/rest-api-go:v1 go test …   # another image than the files'
 func TestE2E(t *testing.T) {
 	w := newWalk(t)
