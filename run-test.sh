@@ -204,7 +204,7 @@ tally() {
     function draw(room,  i, name, share, format, line) {
       if (room && rows + 2 > lines) return
       if (columns) printf "\033[J"
-      format = "%-" name_width "s" (known ? "  %-" tag_width "s  %8s" : "%.0s%.0s") "  %8s  %5s"
+      format = "%-" name_width "s" (asks ? "  %-" tag_width "s" : "%.0s") (known ? "  %8s" : "%.0s") "  %8s  %5s"
       format = format (any_failed ? "  %6s" : "%.0s") (any_pods ? "  %4s" : "%.0s") "  %s"
       for (i = 0; i <= rows; i++) {
         name = order[i]
