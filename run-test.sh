@@ -99,8 +99,8 @@ if [[ -z $GATEWAY ]]; then
     'jsonpath={range .status.loadBalancer.ingress[*]}{.ip} {.hostname} {end}{.spec.externalIPs[*]}' ||
     cannot_get "the gateway's $service (Kourier's is INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system)"
   read -r GATEWAY _ <"$tmp/kubectl" || true
-  [[ -n $GATEWAY ]] || die "$service has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort, or" \
-    "to http://localhost:8081 for \"kubectl port-forward -n $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:80\""
+  [[ -n $GATEWAY ]] || die "$service has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort"  \
+    "or to http://localhost:8081 for \"kubectl port-forward -n $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:80\""
   if [[ $GATEWAY == *:* ]]; then GATEWAY="[$GATEWAY]"; fi
 fi
 
