@@ -64,6 +64,7 @@ look() {
   wanted=" $wanted" wanted=${wanted// ,/ $latest,} wanted=${wanted# } # the spec does not name the latest revision
   wanted=${wanted//, /,0 } traffic=${traffic//, /,0 } settled='' reason=${reason//[$'\n'|]/ }
   if [[ -n $tag ]]; then url=${tag_url%% *}; fi
+  if [[ $reason != *[!:\ ]* ]]; then reason="$latest is not ready"; fi
   if [[ $generation != "$seen" ]]; then ready=Unknown reason="the last edit is not seen yet"; fi
   if [[ $ready == True ]]; then reason="its traffic is $traffic, its spec asks for $wanted"; fi
   if [[ $ready == True && -n $traffic && $traffic == "$wanted" ]]; then settled=yes; fi
@@ -78,8 +79,8 @@ while [[ -n $asks ]]; do
   # not at once: even a failure can pass, for some seconds it is that of the apply before
   if ((SECONDS >= WAIT)) || [[ $ready == False && $SECONDS -ge 5 ]]; then
     get pods --namespace "$NAMESPACE" --selector "serving.knative.dev/revision=$latest" --output \
-      "jsonpath={.items[*].status.containerStatuses[*].state.waiting['reason','message']}" || true
-    if [[ $reason == ": " ]]; then reason="$latest is not ready: $(tr '\n|' '  ' <"$tmp/kubectl")"; fi
+      'jsonpath={range .items[*].status.containerStatuses[*].state.waiting}: {.reason} {.message}{end}' || true
+    reason+=$(tr '\n|' '  ' <"$tmp/kubectl")
     [[ -n $url && -n $traffic ]] || die "$service is not Ready after $SECONDS s: $reason"
     break
   fi
@@ -99,7 +100,7 @@ if [[ -z $GATEWAY ]]; then
     'jsonpath={range .status.loadBalancer.ingress[*]}{.ip} {.hostname} {end}{.spec.externalIPs[*]}' ||
     cannot_get "the gateway's $service (Kourier's is INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system)"
   read -r GATEWAY _ <"$tmp/kubectl" || true
-  [[ -n $GATEWAY ]] || die "$service has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort"  \
+  [[ -n $GATEWAY ]] || die "$service has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort" \
     "or to http://localhost:8081 for \"kubectl port-forward -n $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:80\""
   if [[ $GATEWAY == *:* ]]; then GATEWAY="[$GATEWAY]"; fi
 fi
@@ -182,7 +183,7 @@ tally() {
       if (name == "" || name in weight) return name
       if (rows >= known + 20) return "" # so many are no revisions
       order[++rows] = name
-      weight[name] = 0
+      weight[name] = count[name] = 0
       if (length(name) > name_width) name_width = length(name)
       return name
     }
@@ -195,7 +196,7 @@ tally() {
       for (i = 0; i <= rows; i++) {
         name = order[i]
         share = total ? count[name] / total : 0
-        line = sprintf(format, name, tags[name], weight[name] "%", sprintf("%.1f%%", 100 * share), count[name] + 0, \
+        line = sprintf(format, name, tags[name], weight[name] "%", sprintf("%.1f%%", 100 * share), count[name], \
           failed[name] + 0, pods[name] + 0, substr("##########", 1, int(10 * share + 0.5)))
         if (!i) line = sprintf(format, "REVISION", "TAG", "EXPECTED", "OBSERVED", "COUNT", "FAILED", "PODS", "")
         if (room && length(line) > room) line = substr(line, 1, room + 1)
@@ -206,12 +207,11 @@ tally() {
     }
 
     # judge fails an honest split less than once in 10,000 runs. A request that names no revision can be of any.
-    function judge(name, p,  least, most, got) {
+    function judge(name, p,  least, most) {
       least = fewest(p)
       most = total - fewest(1 - p)
-      got = count[name] + 0
-      if (got + count[""] < least || got > most)
-        complain(name " got " got " of " total ", and chance explains " least " to " most " for " weight[name] "%")
+      if (count[name] + count[""] < least || count[name] > most)
+        complain(name " got " count[name] " of " total ", and chance explains " least " to " most " for " 100 * p "%")
       if (least < most && !passes[p]++) passing = passing \
         sprintf("%.1f%% to %.1f%% pass for %s%%, and ", 100 * least / total, 100 * most / total, weight[name])
     }
