@@ -216,11 +216,11 @@ tally() {
         sprintf("%.1f%% to %.1f%% pass for %s%%, and ", 100 * least / total, 100 * most / total, weight[name])
     }
 
-    # fewest finds the least count that chance explains for a share of p
     function fewest(p,  n, log_p, sum) {
       if (p == 0 || p == 1) return p * total
       log_p = total * log(1 - p) # of no request
-      for (n = 0; (sum += exp(log_p)) <= 0.00005 / rows; n++) log_p += log((total - n) / (n + 1) * p / (1 - p))
+      for (n = 0; (sum += log_p < -700 ? 0 : exp(log_p)) <= 0.00005 / rows; n++)
+        log_p += log((total - n) / (n + 1) * p / (1 - p))
       return n
     }
     function tell(what) { if (!times[what]++) kind[++kinds] = what }
