@@ -17,8 +17,7 @@ type Template struct {
 // and perhaps {key}, in its path or query. Its errors do not repeat the
 // template, which may contain a key.
 func ParseTemplate(template string) (Template, error) {
-	t := Template{url: template}
-	u, err := url.Parse(t.expand("AAPL"))
+	u, err := url.Parse(Template{url: template, key: "KEY"}.expand("AAPL"))
 	// net/url refuses a brace in a host, and allows it in a path and a query
 	_, misplaced := url.Parse(template)
 	switch {
@@ -33,8 +32,7 @@ func ParseTemplate(template string) (Template, error) {
 	case misplaced != nil:
 		return Template{}, errors.New("{ticker} and {key} belong in the path or query")
 	}
-	t.host = u.Host
-	return t, nil
+	return Template{url: template, host: u.Host}, nil
 }
 
 // WithKey returns the template with what {key} stands for.

@@ -61,13 +61,6 @@ func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slo
 	// on a connection that is used again, one answer too many would be taken
 	// for the price of the next ticker
 	transport.DisableKeepAlives = true
-	transport.Proxy = func(r *http.Request) (*url.URL, error) {
-		proxy, err := http.ProxyFromEnvironment(r)
-		if err != nil { // it may repeat the proxy's password
-			return nil, errors.New("HTTP_PROXY or HTTPS_PROXY is not the URL of a proxy")
-		}
-		return proxy, nil
-	}
 	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 		if resp.StatusCode != http.StatusOK { // net/http would return its text alone, such as Forbidden
 			return fmt.Errorf("the proxy answered with status %d", resp.StatusCode)
