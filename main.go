@@ -50,8 +50,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return usageError{err}
 	}
-	logger := newLogger(stderr, cfg.Quotes.Template.Redact)
-	slog.SetDefault(logger) // net/http's client uses the standard log
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	// The standard log is at a level that is not shown: net/http writes there
+	// what a quote provider sends before it is asked, and that may repeat an
+	// earlier request with its key.
+	slog.SetLogLoggerLevel(slog.LevelDebug)
+	slog.SetDefault(logger)
 
 	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", cfg.Port))
 	if err != nil {
@@ -70,20 +74,6 @@ func help(args []string, stdout io.Writer) error {
 	}
 	config.Usage(stdout)
 	return nil
-}
-
-// newLogger returns a logger that passes each message through redact. A quote
-// provider that speaks before it is asked has its text in a message of
-// net/http's, and may repeat an earlier request with the key.
-func newLogger(stderr io.Writer, redact func(string) string) *slog.Logger {
-	return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.MessageKey {
-				return slog.String(a.Key, redact(a.Value.String()))
-			}
-			return a
-		},
-	}))
 }
 
 // newHandler returns the one revision that this process is, or a rehearsal's.

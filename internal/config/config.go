@@ -140,8 +140,13 @@ func parseText(s string) (string, error) {
 }
 
 func parseResource(s string) (string, error) {
-	if err := stock.CheckResource(s); err != nil {
-		return "", fmt.Errorf("%q %w", s, err)
+	switch {
+	case strings.Contains(s, "/"):
+		return "", fmt.Errorf("%q has a slash: it must be a single path segment", s)
+	case s == "." || s == "..":
+		return "", fmt.Errorf("%q is a path segment that clients remove", s)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return "", fmt.Errorf("%q has a control character", s)
 	}
 	return s, nil
 }

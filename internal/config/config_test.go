@@ -77,6 +77,7 @@ func TestGoodValues(t *testing.T) {
 		{env{"PORT": "1"}, func(c Config) any { return c.Port }, uint16(1)},
 		{env{"PORT": "65535"}, func(c Config) any { return c.Port }, uint16(65535)},
 		{env{"RESOURCE": "v1"}, func(c Config) any { return c.Revision.Name }, "v1"},
+		{env{"RESOURCE": "..."}, func(c Config) any { return c.Revision.Resource }, "..."},
 		{env{"RESOURCE": "GET {x...} 日本"}, func(c Config) any { return c.Revision.Resource }, "GET {x...} 日本"},
 		{env{"K_REVISION": "r"}, func(c Config) any { return c.Revision.Resource }, "NOT SPECIFIED"},
 		{env{"K_REVISION": "r"}, func(c Config) any { return c.Revision.Name }, "r"},
@@ -124,8 +125,12 @@ func TestBadValues(t *testing.T) {
 		{env{"PORT": "tcp://10.0.0.1:80"}, `PORT: "tcp://10.0.0.1:80" is not a port from 0 to 65535`},
 
 		{env{"RESOURCE": "GET /x"}, `RESOURCE: "GET /x" has a slash: it must be a single path segment`},
+		{env{"RESOURCE": "/"}, `RESOURCE: "/" has a slash: it must be a single path segment`},
+		{env{"RESOURCE": "."}, `RESOURCE: "." is a path segment that clients remove`},
 		{env{"RESOURCE": ".."}, `RESOURCE: ".." is a path segment that clients remove`},
 		{env{"RESOURCE": "a\nb"}, `RESOURCE: "a\nb" has a control character`},
+		{env{"RESOURCE": "\x00"}, `RESOURCE: "\x00" has a control character`},
+		{env{"RESOURCE": "a\u0085"}, `RESOURCE: "a\u0085" has a control character`},
 
 		{env{"QUOTE_URL": "api.example.com/{ticker}"}, "QUOTE_URL: want an http or https URL"},
 		{env{"QUOTE_URL": "https://api.example.com:x/{ticker}?k=secret"}, "QUOTE_URL: want an http or https URL"},

@@ -47,9 +47,9 @@ func (t Template) NeedsKey() bool { return strings.Contains(t.url, "{key}") }
 // Host is the provider's host, with the port if the template names one.
 func (t Template) Host() string { return t.host }
 
-// Redact returns text with {key} in place of the key, whether that is written
+// redact returns text with {key} in place of the key, whether that is written
 // as it is, escaped as in a URL, or quoted as in Go.
-func (t Template) Redact(text string) string {
+func (t Template) redact(text string) string {
 	if t.key == "" {
 		return text
 	}

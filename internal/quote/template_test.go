@@ -63,7 +63,7 @@ func TestRedact(t *testing.T) {
 		{"$1.*", "a pattern $1.* is none", "a pattern {key} is none"},
 		{"", "nothing to replace", "nothing to replace"},
 	} {
-		if got := (Template{}).WithKey(test.key).Redact(test.text); got != test.want {
+		if got := (Template{}).WithKey(test.key).redact(test.text); got != test.want {
 			t.Errorf("%q of key %q: %q, want %q", test.text, test.key, got, test.want)
 		}
 	}

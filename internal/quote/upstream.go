@@ -50,9 +50,8 @@ type Upstream struct {
 // limit is reached, it serves only what it keeps. It obeys HTTP_PROXY,
 // HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE.
 //
-// What a provider sends before it is asked, net/http writes to the standard
-// log. It may repeat an earlier request, so pass that log through
-// [Template.Redact].
+// Keep the standard log out of sight: net/http writes there what a provider
+// sends before it is asked, and that may repeat an earlier request.
 func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slog.Logger) *Upstream {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&net.Dialer{Timeout: connectTimeout}).DialContext
@@ -149,7 +148,7 @@ func (u *Upstream) noAnswer(err error) error {
 	case errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect"):
 		failure.Reason = "the quote provider cannot be reached"
 	}
-	return fmt.Errorf("%w: %.300s", failure, u.template.Redact(err.Error()))
+	return fmt.Errorf("%w: %.300s", failure, u.template.redact(err.Error()))
 }
 
 func badGateway(reason string) error {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode"
 
 	"github.com/knative-sample/rest-api-go/internal/accept"
 	"github.com/knative-sample/rest-api-go/internal/page"
@@ -22,7 +21,8 @@ const Stable = "stock"
 
 // Revision says which revision answers, and how badly.
 type Revision struct {
-	// Resource is the label in texts and paths, a single path segment.
+	// Resource is the label in texts and paths. It must be a single path
+	// segment, without control characters.
 	Resource string
 	// Name is what the X-Revision header tells clients.
 	Name string
@@ -30,22 +30,6 @@ type Revision struct {
 	// not sent.
 	Pod   string
 	Fault Fault
-}
-
-// CheckResource returns an error if resource cannot be a Revision's Resource.
-// The error's text continues a sentence that begins with the resource.
-func CheckResource(resource string) error {
-	switch {
-	case resource == "":
-		return errors.New("is empty")
-	case strings.Contains(resource, "/"):
-		return errors.New("has a slash: it must be a single path segment")
-	case resource == "." || resource == "..":
-		return errors.New("is a path segment that clients remove")
-	case strings.ContainsFunc(resource, unicode.IsControl):
-		return errors.New("has a control character")
-	}
-	return nil
 }
 
 type service struct {

@@ -211,9 +211,6 @@ func TestAnyResourceRoutes(t *testing.T) {
 		"日本", "a%2Fb", "%", "%2e%2e", "stock", "v1?x=y", "#", ";", "\\", "a:b", "<b>&amp;", `"`, "\xff",
 	} {
 		t.Run(resource, func(t *testing.T) {
-			if err := CheckResource(resource); err != nil {
-				t.Fatal(err)
-			}
 			server := httptest.NewServer(New(Revision{Resource: resource, Name: "r"}, quote.Sample{}))
 			defer server.Close()
 
@@ -239,25 +236,6 @@ func TestAnyResourceRoutes(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestCheckResource(t *testing.T) {
-	for resource, want := range map[string]string{
-		"":        "is empty",
-		"GET /x":  "has a slash: it must be a single path segment",
-		"/":       "has a slash: it must be a single path segment",
-		"a/b":     "has a slash: it must be a single path segment",
-		".":       "is a path segment that clients remove",
-		"..":      "is a path segment that clients remove",
-		"a\nb":    "has a control character",
-		"\x00":    "has a control character",
-		"\x7f":    "has a control character",
-		"a\u0085": "has a control character",
-	} {
-		if err := CheckResource(resource); err == nil || err.Error() != want {
-			t.Errorf("%q: %v, want %s", resource, err, want)
-		}
 	}
 }
 
