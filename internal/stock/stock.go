@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -34,8 +35,9 @@ type Revision struct {
 
 type service struct {
 	Revision
-	quotes quote.Source
-	index  answer
+	quotes  quote.Source
+	headers http.Header // that every answer has
+	index   answer
 }
 
 // New returns the revision's handler: GET and HEAD of /, /{RESOURCE},
@@ -44,17 +46,20 @@ type service struct {
 func New(rev Revision, quotes quote.Source) http.Handler {
 	message := "Welcome to the " + rev.Resource + " app!"
 	index := answer{status: http.StatusOK, text: message + " \n", Message: message} // the article's space
-	return &service{rev, quotes, index}
+	headers := http.Header{
+		"X-Revision":             {rev.Name},
+		"X-Content-Type-Options": {"nosniff"},
+		"Vary":                   {"Accept"},
+	}
+	if rev.Pod != "" {
+		headers.Set("X-Pod", rev.Pod)
+	}
+	return &service{rev, quotes, headers, index}
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	header.Set("X-Revision", s.Name)
-	if s.Pod != "" {
-		header.Set("X-Pod", s.Pod)
-	}
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Vary", "Accept")
+	maps.Copy(header, s.headers)
 
 	// a client whose base URL ends in a slash sends two slashes
 	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
