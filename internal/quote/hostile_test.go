@@ -43,7 +43,7 @@ func TestHostileUpstreams(t *testing.T) {
 	trap := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("a redirect was followed to %s", r.RequestURI)
 	}))
-	defer trap.Close()
+	t.Cleanup(trap.Close) // after the parallel tests
 
 	var bomb bytes.Buffer
 	zipped := gzip.NewWriter(&bomb)
@@ -68,7 +68,7 @@ func TestHostileUpstreams(t *testing.T) {
 
 	var logged lockedBuffer // where net/http writes what it has no other place for
 	log.SetOutput(&logged)
-	t.Cleanup(func() { // after the parallel tests
+	t.Cleanup(func() {
 		log.SetOutput(os.Stderr)
 		if strings.Contains(logged.String(), "cret") {
 			t.Errorf("the key is in the standard log: %s", logged.String())
