@@ -17,10 +17,8 @@ func findPrice(body []byte, pointer Pointer) (json.Number, error) {
 	var doc any = strings.TrimSpace(string(body)) // N/A, say
 	if json.Valid(body) {
 		decoder := json.NewDecoder(bytes.NewReader(body))
-		decoder.UseNumber() // to keep the digits as they are
-		if err := decoder.Decode(&doc); err != nil {
-			return "", err
-		}
+		decoder.UseNumber()  // to keep the digits as they are
+		decoder.Decode(&doc) // cannot fail: the body is valid
 	} else if len(pointer) > 0 {
 		return "", badGateway("the quote provider's answer is not JSON")
 	}
@@ -45,9 +43,9 @@ func parsePrice(value any) (json.Number, error) {
 	default:
 		return "", badGateway("the quote provider's answer has no price where QUOTE_POINTER points")
 	}
-	switch strings.ToUpper(text) {
+	switch word := strings.ToUpper(strings.TrimSpace(text)); word {
 	case "", "-", "NA", "N/A", "N/D":
-		return "", unknown(fmt.Sprintf("the quote provider's price is %q", text))
+		return "", unknown(fmt.Sprintf("the quote provider's price is %q", word))
 	}
 	number, err := strconv.ParseFloat(text, 64)
 	if err != nil || len(text) > maxPrice || !json.Valid([]byte(text)) { // as 0x1F is not

@@ -44,10 +44,11 @@ func TestParsePrice(t *testing.T) {
 		{json.Number("1e-400"), "", zero}, // as ParseFloat and JavaScript have it
 		{"", "", none + `""`},
 		{"N/A", "", none + `"N/A"`},
-		{"n/a", "", none + `"n/a"`},
+		{"n/a", "", none + `"N/A"`},
 		{"NA", "", none + `"NA"`},
 		{"N/D", "", none + `"N/D"`},
 		{"-", "", none + `"-"`},
+		{" N/A\n", "", none + `"N/A"`},
 
 		{"abc", "", noNumber},
 		{"NaN", "", noNumber},
