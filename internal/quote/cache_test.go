@@ -91,7 +91,7 @@ func TestAnswerIsKeptForItsTTL(t *testing.T) {
 // Whatever is asked for, and however much of it at once, the cache does not grow
 // beyond its bound, and a price stays until it expires.
 func TestFloodPushesNoPriceOut(t *testing.T) {
-	const many = 8 * cacheSize
+	const many = 3 * cacheSize
 	for _, test := range []struct {
 		name   string
 		flood  error // of each ticker but AAPL
