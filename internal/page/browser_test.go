@@ -117,7 +117,7 @@ func testShares(tab *tab, program string) {
 	tab.setRate(200)
 	tab.until("total() >= 100")
 	before := tab.elements()
-	tab.until("total() >= 500")
+	tab.until("total() >= 450")
 	tab.pause()
 
 	revisions := tab.revisions()
@@ -144,7 +144,7 @@ func testShares(tab *tab, program string) {
 
 	after := tab.elements()
 	if before != after {
-		tab.Errorf("%d elements beside the timeline's after 100 answers, %d after 500", before, after)
+		tab.Errorf("%d elements beside the timeline's after 100 answers, %d after 450", before, after)
 	}
 	var drawn, ringed int
 	tab.eval("document.querySelectorAll('#dots .dot').length", &drawn)

@@ -107,7 +107,7 @@ func testOverTime(tab *tab, program string) {
 	tab.until("[...document.querySelectorAll('#minutes span')].every(label => /^\\d\\d:\\d\\d$/.test(label.textContent))")
 }
 
-// testHours has 25 000 answers of 8 minutes, and then a clock that is set.
+// testHours has 12 000 answers of 4 minutes, and then a clock that is set.
 func testHours(tab *tab, program string) {
 	tab.load(startServer(tab.T, program, "RESOURCE=v1").url)
 	tab.until("total() > 0")
@@ -127,14 +127,14 @@ func testHours(tab *tab, program string) {
 			}
 			render();
 		};
-		answers(5000);
+		answers(2_000);
 	}`, nil)
-	tab.until("total() >= 5000")
+	tab.until("total() >= 2000")
 	before := tab.elements()
-	tab.eval("answers(20_000)", nil)
-	tab.until("total() >= 25_000")
+	tab.eval("answers(10_000)", nil)
+	tab.until("total() >= 12_000")
 	if after := tab.elements(); before != after {
-		tab.Errorf("%d elements beside the timeline's after 5 000 answers, %d after 25 000", before, after)
+		tab.Errorf("%d elements beside the timeline's after 2 000 answers, %d after 12 000", before, after)
 	}
 	for i, c := range tab.columns() {
 		if n := len(c); n < 1 || n > 12+2 { // the others and the failed ones too
