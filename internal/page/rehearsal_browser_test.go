@@ -172,7 +172,7 @@ func testChangeOnACluster(tab *tab, _ string) {
 	}
 	tab.until(`/^of the \d+ answers of the last 10 s$/.test(latest.textContent)`)
 	tab.wantNoRehearsal()
-	tab.until("document.querySelector('#notes').children.length === 0 && document.querySelectorAll('#dots .before').length === 0")
+	tab.until("!document.querySelector('#notes .line') && document.querySelectorAll('#dots .before').length === 0")
 }
 
 // testChangesAreMarked has changes by the page's buttons and from outside.
@@ -180,33 +180,33 @@ func testChangesAreMarked(tab *tab, program string) {
 	tab.hasten()
 	s := startServer(tab.T, program, "SPLIT=v1=100")
 	tab.load(s.url)
-	tab.until(pressed("revision-v1.yaml") + " && document.querySelector('#notes').children.length === 0")
+	tab.until(pressed("revision-v1.yaml") + " && !document.querySelector('#notes .line')")
 	for i, change := range []string{"revision-v3.yaml", "v1=50,v2=50", "revision-v3-2.yaml", "revision-v2.yaml", "revision-v1.yaml"} {
 		if i%2 == 0 {
 			tab.eval("document.querySelector('[data-change=\""+change+"\"]').click()", nil)
 		} else {
 			s.put(tab.T, change)
 		}
-		tab.until(fmt.Sprintf(`document.querySelector('#notes').children.length === %d && /^%[1]d \d\d:\d\d:\d\d %s$/.test(marks.firstElementChild.textContent.trim())`, i+1, change))
+		tab.until(fmt.Sprintf(`document.querySelectorAll('#notes .line').length === %d && /^%[1]d \d\d:\d\d:\d\d %s$/.test(marks.firstElementChild.textContent.trim())`, i+1, change))
 	}
 	// the same again changes nothing, and the latest revision alone does
 	s.put(tab.T, "v1=100")
 	s.put(tab.T, "revision-v2.yaml")
-	tab.until(pressed("revision-v2.yaml") + " && document.querySelector('#notes').children.length === 6")
+	tab.until(pressed("revision-v2.yaml") + " && document.querySelectorAll('#notes .line').length === 6")
 	s.put(tab.T, "revision-v3.yaml")
 	tab.until(pressed("revision-v3.yaml"))
 	s.put(tab.T, "v1=50,v2=50")
-	tab.until(pressed("") + " && document.querySelector('#notes').children.length === 8")
+	tab.until(pressed("") + " && document.querySelectorAll('#notes .line').length === 8")
 	s.put(tab.T, "revision-v2.yaml") // whose percents are the same
-	tab.until(pressed("revision-v2.yaml") + " && document.querySelector('#notes').children.length === 9")
+	tab.until(pressed("revision-v2.yaml") + " && document.querySelectorAll('#notes .line').length === 9")
 	// a mark moves with the columns of its time, and leaves with them
 	var at []float64
-	tab.eval("new Promise(done => { const line = document.querySelector('#notes').lastElementChild, was = line.offsetLeft; setTimeout(() => done([was, line.offsetLeft, timeline.offsetWidth]), 1500); })", &at)
+	tab.eval("new Promise(done => { const line = [...document.querySelectorAll('#notes .line')].at(-1), was = line.offsetLeft; setTimeout(() => done([was, line.offsetLeft, timeline.offsetWidth]), 1500); })", &at)
 	if moved := (at[0] - at[1]) / at[2] * 180; moved < 3 || moved > 12 { // 6 s, and what the page is late
 		tab.Errorf("in 6 s the mark has moved by %.1f s of the timeline", moved)
 	}
 	tab.eval("{ const now = Date.now; Date.now = () => now() + 200_000; }", nil)
-	tab.until("marks.children.length === 0 && document.querySelector('#notes').children.length <= 1")
+	tab.until("marks.children.length === 0 && !document.querySelector('#notes .line')")
 }
 
 // testInSight wants what changes beside the buttons that change it.
