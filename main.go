@@ -85,10 +85,12 @@ func newHandler(cfg config.Config, logger *slog.Logger) http.Handler {
 	if len(cfg.Split) == 0 {
 		return stock.New(cfg.Revision, quotes)
 	}
-	newest := cfg.Split[len(cfg.Split)-1].Tag
+	last, alone := cfg.Split[len(cfg.Split)-1].Tag, len(cfg.Split) == 1
 	return rehearsal.New(cfg.Split, func(tag string) http.Handler {
 		rev := stock.Revision{Resource: tag, Name: rehearsal.RevisionName(tag)}
-		if tag == newest {
+		// the newest revision is the bad one: the last of several, and of one
+		// alone those that are made later
+		if (tag == last) != alone {
 			rev.Fault = cfg.Revision.Fault
 		}
 		return stock.New(rev, quotes)

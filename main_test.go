@@ -190,30 +190,41 @@ func TestRehearsal(t *testing.T) {
 	}
 }
 
-// TestRehearsedFault makes the new revision a bad one: the others are good, and
-// so are those made later.
+// TestRehearsedFault makes the new revision a bad one: of several the last, and
+// of one alone those that are made later.
 func TestRehearsedFault(t *testing.T) {
-	env := map[string]string{"SPLIT": "v1=100,v2=0,v3=0", "ERROR_RATE": "1"}
-	cfg, err := config.Load(func(name string) string { return env[name] })
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler := newHandler(cfg, slog.New(slog.DiscardHandler))
-	send := func(method, host, path, body string) int {
-		req := httptest.NewRequest(method, path, strings.NewReader(body))
-		req.Host = host
-		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, req)
-		return w.Code
-	}
-	if status := send("PUT", "localhost", "/rehearsal", "v3=0,v4=100"); status != 200 {
-		t.Fatalf("PUT: %d", status)
-	}
-	for host, want := range map[string]int{
-		"v1.localhost": 200, "v2.localhost": 200, "v3.localhost": 500, "v4.localhost": 200, "latest.localhost": 200, "localhost": 200,
+	for _, test := range []struct {
+		split, put string
+		want       map[string]int // the status at each host
+	}{
+		{"v1=100,v2=0,v3=0", "v3=0,v4=100", map[string]int{
+			"v1.localhost": 200, "v2.localhost": 200, "v3.localhost": 500, "v4.localhost": 200, "latest.localhost": 200, "localhost": 200,
+		}},
+		{"v1=100", "v2=100,v3=0", map[string]int{
+			"v1.localhost": 200, "v2.localhost": 500, "v3.localhost": 500, "latest.localhost": 500, "localhost": 500,
+		}},
+		{"v1=100", "revision-v3.yaml", map[string]int{"v1.localhost": 200, "v2.localhost": 500, "v3.localhost": 500}},
 	} {
-		if status := send("GET", host, "/stock/AAPL", ""); status != want {
-			t.Errorf("%s: %d, want %d", host, status, want)
+		env := map[string]string{"SPLIT": test.split, "ERROR_RATE": "1"}
+		cfg, err := config.Load(func(name string) string { return env[name] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler := newHandler(cfg, slog.New(slog.DiscardHandler))
+		send := func(method, host, path, body string) int {
+			req := httptest.NewRequest(method, path, strings.NewReader(body))
+			req.Host = host
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, req)
+			return w.Code
+		}
+		if status := send("PUT", "localhost", "/rehearsal", test.put); status != 200 {
+			t.Fatalf("PUT %s: %d", test.put, status)
+		}
+		for host, want := range test.want {
+			if status := send("GET", host, "/stock/AAPL", ""); status != want {
+				t.Errorf("SPLIT=%s, then %s: %d at %s, want %d", test.split, test.put, status, host, want)
+			}
 		}
 	}
 }

@@ -91,7 +91,7 @@ func load(e *environment) (Config, error) {
 
 	c.Revision.Fault.Latency = read(e, "LATENCY", "0s", "how long every answer waits, to make a bad revision", parseDuration)
 	c.Revision.Fault.Rate = read(e, "ERROR_RATE", "0", "share of answers that fail with 500, 0 to 1, to make a bad revision", parseRate)
-	c.Split = read(e, "SPLIT", "", "rehearse revisions without a cluster, e.g. v1=50,v2=50; the last has LATENCY and ERROR_RATE, RESOURCE is not used", optional(rehearsal.ParseSplit))
+	c.Split = read(e, "SPLIT", "", "rehearse revisions without a cluster, e.g. v1=50,v2=50; the last one has LATENCY and ERROR_RATE, after v1=100 those that are made later; RESOURCE is not used", optional(rehearsal.ParseSplit))
 	return c, e.err
 }
 
