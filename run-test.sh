@@ -41,7 +41,8 @@ must WAIT "$WAIT" '0|[1-9][0-9]{0,3}' "a number of seconds"
 [[ -n $GATEWAY && -n $DOMAIN_NAME ]] && asks='' || asks=yes
 [[ -z $tag || -z $DOMAIN_NAME ]] || die "the tag $tag has a host of its own: set DOMAIN_NAME to it, without --tag"
 [[ -z $asks ]] || hash kubectl 2>/dev/null || die "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"
-[[ $(hash awk && curl -qsw '%{exitcode}' none: 2>&1) == [0-9]* ]] || die "awk and curl 7.75 or newer must be installed"
+can=$({ hash awk && curl -qsw '%{exitcode}' --max-time "$TIMEOUT" ${RATE:+--rate "$RATE/s"} none:; } 2>&1 || true)
+[[ $can == [0-9]* ]] || die "${can%%$'\n'*} (it needs awk, and curl 7.75 or newer; for RATE, 7.84)"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
 trap 'trap "" HUP INT QUIT TERM; { kill $(jobs -rp) && wait; } 2>/dev/null || true; end' EXIT
@@ -135,7 +136,6 @@ tally() {
       gsub(/[[:cntrl:]]/, "?")
       if (!asks) sub("^" service "-", "") # as in EXPECT
       headers[name] = $0
-      if (name == "curl" && refusal == "") refusal = $0
       next
     }
     {
@@ -168,8 +168,7 @@ tally() {
       if (N > 1 && (ended || columns)) draw(ended ? 0 : columns)
       if (!ended) exit silent >= 5
       if (ended == "interrupted") complain("interrupted after " sent + 0 " of " N " requests")
-      else if (refusal != "") complain("curl: " refusal)
-      else if (sent < N) complain("gave up after " sent " of " N " requests")
+      else if (sent < N) complain("gave up after " sent + 0 " of " N " requests")
       for (i = 1; i <= kinds; i++) complain(times[kind[i]] " of " sent " " kind[i])
       if (sent && !reached) complain("set GATEWAY to an address of the gateway, with http:// where it takes no https")
       if (problem != "") complain(problem)
