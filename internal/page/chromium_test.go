@@ -306,7 +306,7 @@ func (tab *tab) complaints(networkMayFail bool) []string {
 	for _, e := range events {
 		var p struct {
 			Type  string
-			Entry struct{ Source, Level string }
+			Entry struct{ Source, Level, Text string }
 		}
 		json.Unmarshal(e.Params, &p)
 		switch e.Method {
@@ -316,6 +316,10 @@ func (tab *tab) complaints(networkMayFail bool) []string {
 				continue
 			}
 		case "Log.entryAdded":
+			// the machine's networks are not the page's
+			if strings.Contains(p.Entry.Text, "ERR_NETWORK_CHANGED") {
+				continue
+			}
 			if networkMayFail && p.Entry.Source == "network" || p.Entry.Level == "verbose" || p.Entry.Level == "info" {
 				continue
 			}

@@ -19,7 +19,7 @@ byID('pause').addEventListener('click', () => {
 
 byID('rate').addEventListener('input', setRate);
 document.addEventListener('visibilitychange', schedule);
-setTimeout(reveal, 1000); // where nothing answers so soon
+setTimeout(reveal, 3000); // where nothing answers so soon
 setRate(); // to what a browser may have kept over a reload
 
 function setRate() {
