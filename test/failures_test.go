@@ -119,16 +119,7 @@ stock-service-example-v2            20%     20.0%      1       1  ##
 `,
 			stderr: "1 of 5 requests failed: took longer than 0.7 s from stock-service-example-v2\n",
 		},
-		{
-			name: "a gateway that closes in the middle of the headers", args: "2",
-			cluster: []object{readyService(allV1...)},
-			answers: answers{{raw: "HTTP/1.1 200 OK\r\nX-Revision: stock-service-example-v1\r\nX-Re"}},
-			code:    1,
-			stdout: "2" + to +
-				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
-stock-service-example-v1           100%    100.0%      2  ##########
-`,
-		},
+
 		{
 			name: "something else than HTTP", args: "2",
 			cluster: []object{readyService(allV1...)},

@@ -127,9 +127,9 @@ var (
 	split433  = []target{{"v1", "v1", 40}, {"v2", "v2", 30}, {"v3", "v3", 30}, {"v3", "latest", 0}}
 )
 
-// gatewayService is the ingress gateway's Service; its nodePort for 443 is the
-// one for 80 plus 1, and addresses are those of its load balancer, IPs or names.
-func gatewayService(nodePort int, addresses ...string) object {
+// gatewayService is the ingress gateway's Service with the addresses of its
+// load balancer, IPs or names.
+func gatewayService(addresses ...string) object {
 	ingress := []any{}
 	for _, a := range addresses {
 		key := "hostname"
@@ -138,38 +138,22 @@ func gatewayService(nodePort int, addresses ...string) object {
 		}
 		ingress = append(ingress, object{key: a})
 	}
-	http, https := object{"name": "http2", "port": 80}, object{"name": "https", "port": 443}
-	if nodePort != 0 {
-		http["nodePort"], https["nodePort"] = nodePort, nodePort+1
-	}
 	return object{
 		"apiVersion": "v1", "kind": "Service",
 		"metadata": object{"name": "istio-ingressgateway", "namespace": "istio-system"},
-		"spec":     object{"ports": []any{object{"name": "status-port", "port": 15021, "nodePort": 1}, http, https}},
+		"spec":     object{"ports": []any{object{"name": "http2", "port": 80}}},
 		"status":   object{"loadBalancer": object{"ingress": ingress}},
-	}
-}
-
-func node(address string) object {
-	return object{
-		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": "node1"},
-		"status": object{"addresses": []any{
-			object{"type": "Hostname", "address": "node1"},
-			object{"type": "InternalIP", "address": address},
-		}},
 	}
 }
 
 // cluster is what the stand-in API server knows.
 type cluster struct {
-	noKnative   bool
-	noNodesList bool     // the user may not list nodes
-	states      []object // of the Knative Service, one for each time it is asked for; nil if it is not there
-	services    []object // of the namespace istio-system
-	nodes       []object
-	pods        []object
-	asked       atomic.Int64 // how often it was asked for the Knative Service
-	mu          sync.Mutex
+	noKnative bool
+	states    []object // of the Knative Service, one for each time it is asked for; nil if it is not there
+	services  []object // of the namespace istio-system
+	pods      []object
+	asked     atomic.Int64 // how often it was asked for the Knative Service
+	mu        sync.Mutex
 }
 
 // waitingPod is a pod whose container waits, beside its running queue-proxy.
@@ -195,8 +179,7 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == core:
 		reply(w, 200, resources("v1",
 			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"svc"}},
-			object{"name": "pods", "kind": "Pod", "namespaced": true},
-			object{"name": "nodes", "kind": "Node", "namespaced": false}))
+			object{"name": "pods", "kind": "Pod", "namespaced": true}))
 	case path == knative && !c.noKnative:
 		reply(w, 200, resources("serving.knative.dev/v1",
 			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"ksvc"}}))
@@ -217,10 +200,6 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, 200, list(nil))
 	case path == core+"/namespaces/istio-system/services/istio-ingressgateway" && len(c.services) > 0:
 		reply(w, 200, c.services[0])
-	case path == core+"/nodes" && !c.noNodesList:
-		reply(w, 200, list(c.nodes))
-	case path == core+"/nodes":
-		reply(w, 403, failure(403, "Forbidden", `nodes is forbidden: User "learner" cannot list resource "nodes"`))
 	case strings.HasPrefix(path, core+"/namespaces/") && strings.Count(path, "/") == 4:
 		reply(w, 200, object{"apiVersion": "v1", "kind": "Namespace", "metadata": object{"name": filepath.Base(path)}})
 	case strings.HasPrefix(path, core):
@@ -284,7 +263,6 @@ func stubKubectl(args []string) int {
 		"ksvc":    "/apis/serving.knative.dev/v1" + namespace + "/services" + name,
 		"pods":    "/api/v1" + namespace + "/pods" + selector,
 		"service": "/api/v1" + namespace + "/services" + name,
-		"nodes":   "/api/v1/nodes",
 	}[kind])
 	if kind == "ksvc" && err != nil && strings.Contains(err.Error(), "NotFound") {
 		if _, missing := stubGet("/apis/serving.knative.dev/v1"); missing != nil {
@@ -339,30 +317,25 @@ func printed(format string, value any) string {
 	}
 }
 
-var step = regexp.MustCompile(`\.(\w+)(?:\[(?:\*|\d|\?\(@\.(\w+)=='?([^')]*)'?\))\])?|\['(\w+)','(\w+)'\]`)
+var step = regexp.MustCompile(`\.(\w+)(?:\[(?:\*|\?\(@\.(\w+)=='([^']*)'\))\])?`)
 
-// find returns the values at a path of steps .key, .key[*], .key[0],
-// .key[?(@.of=='this')] and ['key','other'].
+// find returns the values at a path of steps .key, .key[*] and
+// .key[?(@.of=='this')].
 func find(path string, value any) []any {
 	values := []any{value}
 	for _, m := range step.FindAllStringSubmatch(path, -1) {
 		var next []any
 		for _, v := range values {
-			for _, key := range []string{m[1], m[4], m[5]} {
-				switch field := v.(object)[key].(type) {
-				case nil:
-				case []any:
-					if strings.HasSuffix(m[0], "[0]") {
-						field = field[:min(1, len(field))]
+			switch field := v.(object)[m[1]].(type) {
+			case nil:
+			case []any:
+				for _, item := range field {
+					if of, _ := item.(object); m[2] == "" || of[m[2]] == m[3] {
+						next = append(next, item)
 					}
-					for _, item := range field {
-						if m[2] == "" || fmt.Sprint(item.(object)[m[2]]) == m[3] {
-							next = append(next, item)
-						}
-					}
-				default:
-					next = append(next, field)
 				}
+			default:
+				next = append(next, field)
 			}
 		}
 		values = next

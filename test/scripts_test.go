@@ -80,7 +80,7 @@ with 20 requests, failures of one in 4 show 99 times in 100
 			stdout: "Welcome to the v2 app! \n",
 		},
 		{
-			name: "without a cluster there is nothing to expect", args: "4", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost"},
+			name: "without a cluster there is nothing to expect", args: "4", env: []string{"DOMAIN_NAME=localhost"},
 			answers: answers{from("v2"), from("v1"), from("v3"), from("v1")}, host: "localhost",
 			stdout: "4" + toLocal +
 				`REVISION  OBSERVED  COUNT
@@ -93,7 +93,7 @@ with 4 requests, failures of one in 1 show 99 times in 100
 `,
 		},
 		{
-			name: "but for the percentages that EXPECT gives, by names as in the rehearsal", args: "10", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost", "EXPECT=v1=40,v2=30,v3=30"},
+			name: "but for the percentages that EXPECT gives, by names as in the rehearsal", args: "10", env: []string{"DOMAIN_NAME=localhost", "EXPECT=v1=40,v2=30,v3=30"},
 			answers: answers{{status: 200, revision: "v1"}, {status: 200, revision: "v2"}, {status: 200, revision: "v3"}}, host: "localhost",
 			stdout: "10" + toLocal +
 				`REVISION  EXPECTED  OBSERVED  COUNT
@@ -106,7 +106,7 @@ with 10 requests, 0.0% to 100.0% pass for 40%, and 0.0% to 90.0% pass for 30%, a
 `,
 		},
 		{
-			name: "or by whole names", args: "20", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost", "EXPECT=stock-service-example-v1=100"},
+			name: "or by whole names", args: "20", env: []string{"DOMAIN_NAME=localhost", "EXPECT=stock-service-example-v1=100"},
 			answers: answers{from("v1"), from("v2")}, host: "localhost",
 			code: 1,
 			stdout: "20" + toLocal +
@@ -119,7 +119,7 @@ v2 got 10 of 20, and chance explains 0 to 0 for 0%
 `,
 		},
 		{
-			name: "which add up to 100", args: "4", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost", "EXPECT=v1=50,v2=40"},
+			name: "which add up to 100", args: "4", env: []string{"DOMAIN_NAME=localhost", "EXPECT=v1=50,v2=40"},
 			answers: answers{from("v1"), from("v2")}, host: "localhost",
 			code: 1,
 			stdout: "4" + toLocal +
