@@ -250,7 +250,7 @@ curl --disable "$url$path#[1-$requests]" --silent --noproxy '*' --connect-to "::
   --output "$body" --dump-header - --write-out \
   "%{stderr}\n$mark|%{exitcode}|%{http_code}|%{time_connect}|%{time_total}|%{errormsg}\n" >"$tmp/answers" 2>&1 &
 curl=$! ended=all
-watch &
+watch 2>/dev/null &
 watch=$!
 wait $curl 2>/dev/null || true
 { kill $watch && wait $watch; } 2>/dev/null || true
