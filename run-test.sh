@@ -256,5 +256,5 @@ wait $curl 2>/dev/null || true
 { kill $watch && wait $watch; } 2>/dev/null || true
 if [[ -n $asks ]] && { ! look || changed; }; then ended=changed; fi
 curl=''
-if ((requests == 1)); then cat "$tmp/body" 2>/dev/null || true; fi
+if [[ -f $body ]]; then cat "$body"; fi
 tally $ended
