@@ -176,7 +176,8 @@ tally() {
       for (i = 1; known && problem == "" && sent == N && i <= rows; i++) judge(order[i], weight[order[i]] / 100)
       if (bad || N == 1) exit bad
       print "\nok: no request failed" (known ? ", and each share fits its percentage" : "; no percentages were given")
-      print "with " N " requests, " passing "failures of one in " int(1 / (1 - 0.01 ^ (1 / N))) " show 99 times in 100"
+      print "with " N " requests, " passing "failures of one in " (N < 3 ? 1 : int(N / 4.605 + 0.5)) \
+        " show 99 times in 100"
     }
 
     function row(name) {
@@ -216,12 +217,15 @@ tally() {
         sprintf("%.1f%% to %.1f%% pass for %s%%, and ", 100 * least / total, 100 * most / total, weight[name])
     }
 
-    function fewest(p,  n, log_p, sum) {
-      if (p == 0 || p == 1) return p * total
-      log_p = total * log(1 - p) # of no request
-      for (n = 0; (sum += log_p < -700 ? 0 : exp(log_p)) <= 0.00005 / rows; n++)
-        log_p += log((total - n) / (n + 1) * p / (1 - p))
-      return n
+    # fewest multiplies its sum by 1-p for each request: not all awks have exp, log and ^
+    function fewest(p,  n, left, term, sum) {
+      if (p == 1) return total
+      term = sum = 1
+      for (left = total; left > 0; left--) {
+        term *= 1 - p
+        for (sum *= 1 - p; sum <= 0.00005 / rows; n++) sum += term *= (total - n) / (n + 1) * p / (1 - p)
+      }
+      return n + 0
     }
     function tell(what) { if (!times[what]++) kind[++kinds] = what }
     function complain(what) { bad = 1; print "run-test.sh: " what | "cat >&2" }
