@@ -41,7 +41,7 @@ must WAIT "$WAIT" '0|[1-9][0-9]{0,3}' "a number of seconds"
 [[ -n $GATEWAY && -n $DOMAIN_NAME ]] && asks='' || asks=yes
 [[ -z $tag || -z $DOMAIN_NAME ]] || die "the tag $tag has a host of its own: set DOMAIN_NAME to it, without --tag"
 [[ -z $asks ]] || hash kubectl 2>/dev/null || die "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"
-[[ $(hash awk 2>&1 && curl -qsw '%{exitcode}' none: 2>/dev/null) == [0-9]* ]] || die "install awk and curl 7.75 or newer"
+[[ $(hash awk 2>&1 && curl -qsw '%{exitcode}' none: 2>&1) == *[0-9] ]] || die "install awk and curl 7.75 or newer"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
 trap 'trap "" HUP INT QUIT TERM; { kill $(jobs -rp) && wait; } 2>/dev/null || true; end' EXIT
@@ -168,7 +168,7 @@ tally() {
       if (N > 1 && (ended || columns)) draw(ended ? 0 : columns)
       if (!ended) exit silent >= 5
       if (ended == "interrupted") complain("interrupted after " sent + 0 " of " N " requests")
-      else if (refusal != "") complain("curl: " refusal)
+      else if (!sent && refusal != "") complain("curl: " refusal)
       else if (sent < N) complain("gave up after " sent " of " N " requests")
       for (i = 1; i <= kinds; i++) complain(times[kind[i]] " of " sent " " kind[i])
       if (sent && !reached) complain("set GATEWAY to an address of the gateway, with http:// where it takes no https")
