@@ -42,7 +42,7 @@ must WAIT "$WAIT" '0|[1-9][0-9]{0,3}' "a number of seconds"
 [[ -z $tag || -z $DOMAIN_NAME ]] || die "the tag $tag has a host of its own: set DOMAIN_NAME to it, without --tag"
 [[ -z $asks ]] || hash kubectl 2>/dev/null || die "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"
 can=$({ hash awk && curl -qsw '%{exitcode}' --max-time "$TIMEOUT" ${RATE:+--rate "$RATE/s"} none:; } 2>&1 || true)
-[[ $can == [0-9]* ]] || die "${can%%$'\n'*} (it needs awk, and curl 7.75 or newer; for RATE, 7.84)"
+[[ $can == *[0-9] ]] || die "install awk and curl 7.75 or newer, for RATE 7.84: ${can%%$'\n'*}"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
 trap 'trap "" HUP INT QUIT TERM; { kill $(jobs -rp) && wait; } 2>/dev/null || true; end' EXIT
@@ -175,7 +175,8 @@ tally() {
       for (i = 1; known && problem == "" && sent == N && i <= rows; i++) judge(order[i], weight[order[i]] / 100)
       if (bad || N == 1) exit bad
       print "\nok: no request failed" (known ? ", and each share fits its percentage" : "; no percentages were given")
-      print "with " N " requests, " passing "failures of one in " int(1 / (1 - 0.01 ^ (1 / N))) " show 99 times in 100"
+      print "with " N " requests, " passing "failures of one in " (N < 3 ? 1 : int(N / 4.605 + 0.5)) \
+        " show 99 times in 100"
     }
 
     function row(name) {
@@ -215,12 +216,15 @@ tally() {
         sprintf("%.1f%% to %.1f%% pass for %s%%, and ", 100 * least / total, 100 * most / total, weight[name])
     }
 
-    function fewest(p,  n, log_p, sum) {
-      if (p == 0 || p == 1) return p * total
-      log_p = total * log(1 - p) # of no request
-      for (n = 0; (sum += log_p < -700 ? 0 : exp(log_p)) <= 0.00005 / rows; n++)
-        log_p += log((total - n) / (n + 1) * p / (1 - p))
-      return n
+    # fewest multiplies its sum by 1-p for each request: not all awks have exp, log and ^
+    function fewest(p,  n, left, term, sum) {
+      if (p == 1) return total
+      term = sum = 1
+      for (left = total; left > 0; left--) {
+        term *= 1 - p
+        for (sum *= 1 - p; sum <= 0.00005 / rows; n++) sum += term *= (total - n) / (n + 1) * p / (1 - p)
+      }
+      return n + 0
     }
     function tell(what) { if (!times[what]++) kind[++kinds] = what }
     function complain(what) { bad = 1; print "run-test.sh: " what | "cat >&2" }
@@ -249,11 +253,11 @@ curl --disable "$url$path#[1-$requests]" --silent --noproxy '*' --connect-to "::
   --output "$body" --dump-header - --write-out \
   "%{stderr}\n$mark|%{exitcode}|%{http_code}|%{time_connect}|%{time_total}|%{errormsg}\n" >"$tmp/answers" 2>&1 &
 curl=$! ended=all
-watch &
+watch 2>/dev/null &
 watch=$!
 wait $curl 2>/dev/null || true
 { kill $watch && wait $watch; } 2>/dev/null || true
 if [[ -n $asks ]] && { ! look || changed; }; then ended=changed; fi
 curl=''
-if ((requests == 1)); then cat "$tmp/body" 2>/dev/null || true; fi
+if [[ -f $body ]]; then cat "$body"; fi
 tally $ended

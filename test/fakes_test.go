@@ -4,11 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,7 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // The scripts run against a stand-in for the cluster's API server and one for
@@ -36,6 +34,8 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+const routeHost = "stock-service-example.default.example.com"
 
 // object is a Kubernetes object, as JSON has it.
 type object = map[string]any
@@ -94,6 +94,25 @@ func lingering(done object, before ...target) object {
 	return state
 }
 
+// created is a state whose latest revision is another than the one at the tag
+// latest, as it is until that one is ready.
+func created(revision string, state object) object {
+	state["status"].(object)["latestCreatedRevisionName"] = "stock-service-example-" + revision
+	return state
+}
+
+// without is a state whose status lacks a field.
+func without(field string, state object) object {
+	delete(state["status"].(object), field)
+	return state
+}
+
+// at is a state whose route has another URL.
+func at(url string, state object) object {
+	state["status"].(object)["url"] = url
+	return state
+}
+
 // secured is a state in which the route's URLs are https.
 func secured(state object) object {
 	text, _ := json.Marshal(state)
@@ -108,9 +127,9 @@ var (
 	split433  = []target{{"v1", "v1", 40}, {"v2", "v2", 30}, {"v3", "v3", 30}, {"v3", "latest", 0}}
 )
 
-// gatewayService is the ingress gateway's Service; its nodePort for 443 is the
-// one for 80 plus 1, and addresses are those of its load balancer, IPs or names.
-func gatewayService(nodePort int, addresses ...string) object {
+// gatewayService is the ingress gateway's Service with the addresses of its
+// load balancer, IPs or names.
+func gatewayService(addresses ...string) object {
 	ingress := []any{}
 	for _, a := range addresses {
 		key := "hostname"
@@ -119,36 +138,33 @@ func gatewayService(nodePort int, addresses ...string) object {
 		}
 		ingress = append(ingress, object{key: a})
 	}
-	http, https := object{"name": "http2", "port": 80}, object{"name": "https", "port": 443}
-	if nodePort != 0 {
-		http["nodePort"], https["nodePort"] = nodePort, nodePort+1
-	}
 	return object{
 		"apiVersion": "v1", "kind": "Service",
 		"metadata": object{"name": "istio-ingressgateway", "namespace": "istio-system"},
-		"spec":     object{"ports": []any{object{"name": "status-port", "port": 15021, "nodePort": 1}, http, https}},
+		"spec":     object{"ports": []any{object{"name": "http2", "port": 80}}},
 		"status":   object{"loadBalancer": object{"ingress": ingress}},
-	}
-}
-
-func node(address string) object {
-	return object{
-		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": "node1"},
-		"status": object{"addresses": []any{
-			object{"type": "Hostname", "address": "node1"},
-			object{"type": "InternalIP", "address": address},
-		}},
 	}
 }
 
 // cluster is what the stand-in API server knows.
 type cluster struct {
-	noKnative   bool
-	noNodesList bool     // the user may not list nodes
-	states      []object // of the Knative Service, one for each time it is asked for; nil if it is not there
-	services    []object // of the namespace istio-system
-	nodes       []object
-	mu          sync.Mutex
+	noKnative bool
+	states    []object // of the Knative Service, one for each time it is asked for; nil if it is not there
+	services  []object // of the namespace istio-system
+	pods      []object
+	asked     atomic.Int64 // how often it was asked for the Knative Service
+	mu        sync.Mutex
+}
+
+// waitingPod is a pod whose container waits, beside its running queue-proxy.
+func waitingPod(reason, message string) object {
+	return object{
+		"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "stock-service-example-v3-deployment-1"},
+		"status": object{"containerStatuses": []any{
+			object{"name": "queue-proxy", "state": object{"running": object{}}},
+			object{"name": "user-container", "state": object{"waiting": object{"reason": reason, "message": message}}},
+		}},
+	}
 }
 
 func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -163,13 +179,12 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == core:
 		reply(w, 200, resources("v1",
 			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"svc"}},
-			object{"name": "pods", "kind": "Pod", "namespaced": true},
-			object{"name": "nodes", "kind": "Node", "namespaced": false}))
+			object{"name": "pods", "kind": "Pod", "namespaced": true}))
 	case path == knative && !c.noKnative:
 		reply(w, 200, resources("serving.knative.dev/v1",
-			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"ksvc"}},
-			object{"name": "revisions", "kind": "Revision", "namespaced": true}))
+			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"ksvc"}}))
 	case path == knative+"/namespaces/default/services/stock-service-example" && len(c.states) > 0:
+		c.asked.Add(1)
 		state := c.states[0]
 		if len(c.states) > 1 {
 			c.states = c.states[1:]
@@ -179,16 +194,12 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		reply(w, 200, state)
-	case path == knative+"/namespaces/default/revisions":
-		reply(w, 200, list([]object{{"apiVersion": "serving.knative.dev/v1", "kind": "Revision", "metadata": object{"name": "stock-service-example-v1"}}}))
+	case path == core+"/namespaces/default/pods" && r.URL.Query().Get("labelSelector") == "serving.knative.dev/revision=stock-service-example-v3":
+		reply(w, 200, list(c.pods))
 	case path == core+"/namespaces/default/pods":
-		reply(w, 200, list([]object{{"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "stock-service-example-v1-deployment-1"}}}))
+		reply(w, 200, list(nil))
 	case path == core+"/namespaces/istio-system/services/istio-ingressgateway" && len(c.services) > 0:
 		reply(w, 200, c.services[0])
-	case path == core+"/nodes" && !c.noNodesList:
-		reply(w, 200, list(c.nodes))
-	case path == core+"/nodes":
-		reply(w, 403, failure(403, "Forbidden", `nodes is forbidden: User "learner" cannot list resource "nodes"`))
 	case strings.HasPrefix(path, core+"/namespaces/") && strings.Count(path, "/") == 4:
 		reply(w, 200, object{"apiVersion": "v1", "kind": "Namespace", "metadata": object{"name": filepath.Base(path)}})
 	case strings.HasPrefix(path, core):
@@ -231,75 +242,55 @@ func reply(w http.ResponseWriter, status int, body object) {
 	json.NewEncoder(w).Encode(body)
 }
 
-// stubKubectl does what the scripts use of kubectl: get KIND [NAME], of one
-// object or a list, printed by a JSONPath or as the names alone.
+// stubKubectl does what the scripts use of kubectl: get KIND [NAME], printed by
+// a JSONPath.
 func stubKubectl(args []string) int {
 	fmt.Fprintln(os.Stderr, "Warning: this is no reason to fail")
-	if calls, err := os.OpenFile(os.Getenv("STUB_CALLS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
-		fmt.Fprintln(calls, args[1])
-		calls.Close()
-	}
-	kinds, name, namespace, format := strings.Split(args[1], ","), "", "", ""
+	kind, name, namespace, format, selector := args[1], "", "", "", ""
 	for i, a := range args[2:] {
-		switch {
+		switch before := args[i+1]; {
 		case i == 0 && !strings.HasPrefix(a, "-"):
 			name = "/" + a
-		case args[i+1] == "--namespace":
+		case before == "--namespace":
 			namespace = "/namespaces/" + a
-		}
-		if after, ok := strings.CutPrefix(a, "jsonpath="); ok {
-			format = after
-		}
-	}
-	paths := map[string]string{
-		"ksvc":      "/apis/serving.knative.dev/v1" + namespace + "/services" + name,
-		"revisions": "/apis/serving.knative.dev/v1" + namespace + "/revisions",
-		"pods":      "/api/v1" + namespace + "/pods",
-		"service":   "/api/v1" + namespace + "/services" + name,
-		"nodes":     "/api/v1/nodes",
-	}
-	for _, kind := range kinds {
-		if err := stubGet(kind, paths[kind], format); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+		case before == "--selector":
+			selector = "?labelSelector=" + url.QueryEscape(a)
+		case before == "--output":
+			format = strings.TrimPrefix(a, "jsonpath=")
 		}
 	}
+	body, err := stubGet(map[string]string{
+		"ksvc":    "/apis/serving.knative.dev/v1" + namespace + "/services" + name,
+		"pods":    "/api/v1" + namespace + "/pods" + selector,
+		"service": "/api/v1" + namespace + "/services" + name,
+	}[kind])
+	if kind == "ksvc" && err != nil && strings.Contains(err.Error(), "NotFound") {
+		if _, missing := stubGet("/apis/serving.knative.dev/v1"); missing != nil {
+			err = errors.New(`error: the server doesn't have a resource type "ksvc"`)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Print(printed(format, body))
 	return 0
 }
 
-func stubGet(kind, path, format string) error {
-	ask := func(path string) (body object, err error) {
-		server := os.Getenv("STUB_SERVER")
-		resp, err := http.Get(server + path)
-		if err != nil {
-			return nil, fmt.Errorf("The connection to the server %s was refused - did you specify the right host or port?", server)
-		}
-		defer resp.Body.Close()
-		decoder := json.NewDecoder(resp.Body)
-		decoder.UseNumber()
-		err = decoder.Decode(&body)
-		if body["kind"] == "Status" {
-			return nil, fmt.Errorf("Error from server (%s): %s", body["reason"], body["message"])
-		}
-		return body, err
-	}
-	if kind == "ksvc" {
-		if _, err := ask("/apis/serving.knative.dev/v1"); err != nil && strings.Contains(err.Error(), "NotFound") {
-			return errors.New(`error: the server doesn't have a resource type "ksvc"`)
-		}
-	}
-	body, err := ask(path)
+func stubGet(path string) (body object, err error) {
+	server := os.Getenv("STUB_SERVER")
+	resp, err := http.Get(server + path)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("The connection to the server %s was refused - did you specify the right host or port?", server)
 	}
-	if format == "" {
-		for _, item := range body["items"].([]any) {
-			fmt.Println(item.(object)["metadata"].(object)["name"])
-		}
-		return nil
+	defer resp.Body.Close()
+	decoder := json.NewDecoder(resp.Body)
+	decoder.UseNumber()
+	err = decoder.Decode(&body)
+	if body["kind"] == "Status" {
+		return nil, fmt.Errorf("Error from server (%s): %s", body["reason"], body["message"])
 	}
-	fmt.Print(printed(format, body))
-	return nil
+	return body, err
 }
 
 // printed is what kubectl's JSONPath makes of value, as far as the scripts use
@@ -326,7 +317,7 @@ func printed(format string, value any) string {
 	}
 }
 
-var step = regexp.MustCompile(`\.(\w+)(?:\[(?:\*|\?\(@\.(\w+)=='?([^')]*)'?\))\])?`)
+var step = regexp.MustCompile(`\.(\w+)(?:\[(?:\*|\?\(@\.(\w+)=='([^']*)'\))\])?`)
 
 // find returns the values at a path of steps .key, .key[*] and
 // .key[?(@.of=='this')].
@@ -339,7 +330,7 @@ func find(path string, value any) []any {
 			case nil:
 			case []any:
 				for _, item := range field {
-					if m[2] == "" || fmt.Sprint(item.(object)[m[2]]) == m[3] {
+					if of, _ := item.(object); m[2] == "" || of[m[2]] == m[3] {
 						next = append(next, item)
 					}
 				}
@@ -351,130 +342,3 @@ func find(path string, value any) []any {
 	}
 	return values
 }
-
-// stubCurl answers as many requests as STUB_ANSWERS says, "v1:70 v2:30",
-// without a network: for thousands of answers in no time.
-func stubCurl(args []string) int {
-	if args[0] == "--help" {
-		fmt.Println("     --rate <max request rate>")
-		return 0
-	}
-	format := ""
-	for i, a := range args {
-		if a == "--write-out" {
-			format = strings.TrimPrefix(strings.ReplaceAll(args[i+1], `\n`, "\n"), "%{stderr}")
-		}
-	}
-	for _, part := range strings.Fields(os.Getenv("STUB_ANSWERS")) {
-		revision, n, _ := strings.Cut(part, ":")
-		line := strings.NewReplacer("%{exitcode}", "0", "%{http_code}", "200", "%{time_total}", "0.001", "%{errormsg}", "",
-			"%header{x-revision}", "stock-service-example-"+revision, "%header{x-pod}", "", "%header{x-rehearsal}", "").Replace(format)
-		var count int
-		fmt.Sscan(n, &count)
-		io.WriteString(os.Stdout, strings.Repeat(line, count))
-	}
-	return 0
-}
-
-// answers is a stand-in gateway: it gives one of its answers after the other,
-// over and over.
-type answers []answer
-
-type answer struct {
-	status         int
-	revision, text string
-	header         string // one more, as "Name: value"
-	way            way
-}
-
-// way is how an answer goes wrong.
-type way int
-
-const (
-	whole     way = iota
-	noAnswer      // the connection is closed without one
-	truncated     // closed in the middle of the body
-	reset         // reset in the middle of the body
-	stalled       // left open in the middle of the body
-	silent        // left open without an answer
-)
-
-// from is the current image's answer of the revision stock-service-example-x,
-// and old that of an image without X-Revision.
-func from(x string) answer {
-	return answer{status: 200, revision: "stock-service-example-" + x, text: "Welcome to the " + x + " app! \n"}
-}
-func old(x string) answer { return answer{status: 200, text: "Welcome to the " + x + " app! \n"} }
-
-func (a answer) with(status int) answer      { a.status = status; return a }
-func (a answer) going(w way) answer          { a.way = w; return a }
-func (a answer) saying(header string) answer { a.header = header; return a }
-
-func times(n int, all ...answer) answers {
-	var repeated answers
-	for range n {
-		repeated = append(repeated, all...)
-	}
-	return repeated
-}
-
-func (a answers) ServeHTTP(w http.ResponseWriter, r *http.Request, n int) {
-	answer := a[n%len(a)]
-	if answer.way == silent {
-		hang(r)
-	}
-	if answer.way == noAnswer {
-		panic(http.ErrAbortHandler)
-	}
-	if answer.revision != "" {
-		w.Header().Set("X-Revision", answer.revision)
-	}
-	if name, value, ok := strings.Cut(answer.header, ": "); ok {
-		w.Header().Set(name, value)
-	}
-	if answer.way != whole {
-		w.Header().Set("Content-Length", fmt.Sprint(len(answer.text)+100))
-	}
-	w.WriteHeader(answer.status)
-	io.WriteString(w, answer.text)
-	if answer.way == whole {
-		return
-	}
-	http.NewResponseController(w).Flush()
-	switch answer.way {
-	case stalled:
-		hang(r)
-	case reset:
-		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			conn.(*net.TCPConn).SetLinger(0)
-			conn.Close()
-		}
-	}
-	panic(http.ErrAbortHandler)
-}
-
-// hang holds a request until its client leaves.
-func hang(r *http.Request) {
-	select {
-	case <-r.Context().Done():
-	case <-time.After(time.Minute):
-	}
-	panic(http.ErrAbortHandler)
-}
-
-// gateway serves the answers to requests for the path / of host.
-func (a answers) gateway(t *testing.T, host string) *httptest.Server {
-	return httptest.NewServer(a.handler(t, host, "/"))
-}
-
-func (a answers) handler(t *testing.T, host, path string) http.Handler {
-	var n atomic.Int64
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != host || r.URL.RequestURI() != path || r.Method != "GET" {
-			t.Errorf("the gateway got %s %s of host %s, want GET %s of %s", r.Method, r.RequestURI, r.Host, path, host)
-		}
-		a.ServeHTTP(w, r, int(n.Add(1)-1))
-	})
-}
-
-const routeHost = "stock-service-example.default.example.com"

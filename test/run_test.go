@@ -53,12 +53,10 @@ var scriptTools = []string{"awk", "bash", "cat", "curl", "dirname", "mktemp", "r
 func runScript(t *testing.T, k kubectl, c *cluster, script string, args, env []string) result {
 	server := httptest.NewServer(c)
 	defer server.Close()
-	got, _ := runAgainst(t, k, server.URL, script, args, env)
-	return got
+	return runAgainst(t, k, server.URL, script, args, env)
 }
 
-// runAgainst returns how often the stub was called, too.
-func runAgainst(t *testing.T, k kubectl, server, script string, args, env []string) (got result, calls int) {
+func runAgainst(t *testing.T, k kubectl, server, script string, args, env []string) result {
 	path := tools(t, scriptTools...)
 	home := t.TempDir()
 	write(t, filepath.Join(home, ".curlrc"), "include\n") // must not matter
@@ -66,13 +64,10 @@ func runAgainst(t *testing.T, k kubectl, server, script string, args, env []stri
 	write(t, config, `{"apiVersion": "v1", "kind": "Config", "current-context": "c",
 		"contexts": [{"name": "c", "context": {"cluster": "c"}}],
 		"clusters": [{"name": "c", "cluster": {"server": "`+server+`"}}]}`)
-	called := filepath.Join(home, "calls")
 	if k.path != "" {
 		link(t, k.path, filepath.Join(path, "kubectl"))
 	}
-	got = runIn(t, path, script, args, append([]string{"HOME=" + home, "KUBECONFIG=" + config, "STUB_SERVER=" + server, "STUB_CALLS=" + called}, env...))
-	said, _ := os.ReadFile(called)
-	return got, strings.Count(string(said), "\n")
+	return runIn(t, path, script, args, append([]string{"HOME=" + home, "KUBECONFIG=" + config, "STUB_SERVER=" + server}, env...))
 }
 
 // tools returns a folder with these programs and no others.
@@ -100,7 +95,8 @@ func command(t *testing.T, path, script string, args, env []string) *exec.Cmd {
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "bash", append([]string{script}, args...)...)
 	// the stubs are this binary, which the race detector would end a second late
-	cmd.Env = append([]string{"PATH=" + path, "GORACE=atexit_sleep_ms=0"}, env...)
+	// and for which -cover wants a folder
+	cmd.Env = append([]string{"PATH=" + path, "GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + t.TempDir()}, env...)
 	return cmd
 }
 

@@ -1,35 +1,12 @@
 package test
 
 import (
-	"cmp"
-	"net"
-	"net/http/httptest"
-	"regexp"
-	"strings"
 	"testing"
 )
 
-const (
-	to       = " requests to http://" + routeHost + "/ through GATEWAY\n\n"
-	toLatest = " requests to http://latest-" + routeHost + "/ through GATEWAY\n\n"
-	toLocal  = " requests to http://localhost/ through GATEWAY\n\n"
-)
-
-func TestScripts(t *testing.T) {
-	tests := []struct {
-		name    string
-		script  string // run-test.sh unless given
-		args    string
-		cluster []object // the Service's states
-		answers answers
-		host    string // routeHost unless given
-		env     []string
-		code    int
-		stdout  string
-		stderr  string // a line each, without the script's name
-	}{
-		// what it shows
-
+// What the scripts show, and whose answers they take them for.
+func TestScriptsShow(t *testing.T) {
+	runCases(t, []scriptCase{
 		{
 			name:    "one request prints its answer",
 			cluster: []object{readyService(split5050...)},
@@ -103,52 +80,78 @@ with 20 requests, failures of one in 4 show 99 times in 100
 			stdout: "Welcome to the v2 app! \n",
 		},
 		{
-			name: "without a cluster there is nothing to expect", args: "4", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost"},
+			name: "without a cluster there is nothing to expect", args: "4", env: []string{"DOMAIN_NAME=localhost"},
 			answers: answers{from("v2"), from("v1"), from("v3"), from("v1")}, host: "localhost",
 			stdout: "4" + toLocal +
-				`REVISION                  OBSERVED  COUNT
-stock-service-example-v1     50.0%      2  #####
-stock-service-example-v2     25.0%      1  ###
-stock-service-example-v3     25.0%      1  ###
+				`REVISION  OBSERVED  COUNT
+v2           25.0%      1  ###
+v1           50.0%      2  #####
+v3           25.0%      1  ###
 
 ok: no request failed; no percentages were given
 with 4 requests, failures of one in 1 show 99 times in 100
 `,
 		},
-
-		// whose answer it is
-
 		{
-			name: "an image without X-Revision is known by its text", args: "2",
-			cluster: []object{readyService(split5050...)},
-			answers: answers{old("v1"), {status: 201, text: "Hello v2\nof v1"}},
-			stdout: "2" + to +
-				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
-stock-service-example-v1  v1           50%     50.0%      1  #####
-stock-service-example-v2  v2           50%     50.0%      1  #####
-stock-service-example-v3  latest        0%      0.0%      0
+			name: "but for the percentages that EXPECT gives, by names as in the rehearsal", args: "10", env: []string{"DOMAIN_NAME=localhost", "EXPECT=v1=40,v2=30,v3=30"},
+			answers: answers{{status: 200, revision: "v1"}, {status: 200, revision: "v2"}, {status: 200, revision: "v3"}}, host: "localhost",
+			stdout: "10" + toLocal +
+				`REVISION  EXPECTED  OBSERVED  COUNT
+v1             40%     40.0%      4  ####
+v2             30%     30.0%      3  ###
+v3             30%     30.0%      3  ###
 
 ok: no request failed, and each share fits its percentage
-with 2 requests, 0.0% to 100.0% pass for 50%, and failures of one in 1 show 99 times in 100
+with 10 requests, 0.0% to 100.0% pass for 40%, and 0.0% to 90.0% pass for 30%, and failures of one in 2 show 99 times in 100
 `,
 		},
 		{
-			name: "and without a cluster too", args: "2", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost"},
-			answers: answers{old("v1"), {status: 200, text: "Hello v2\nof v1"}}, host: "localhost",
-			stdout: "2" + toLocal +
-				`REVISION                   OBSERVED  COUNT
-"Hello v2"                    50.0%      1  #####
-"Welcome to the v1 app! "     50.0%      1  #####
+			name: "or by whole names", args: "20", env: []string{"DOMAIN_NAME=localhost", "EXPECT=stock-service-example-v1=100"},
+			answers: answers{from("v1"), from("v2")}, host: "localhost",
+			code: 1,
+			stdout: "20" + toLocal +
+				`REVISION  EXPECTED  OBSERVED  COUNT
+v1            100%     50.0%     10  #####
+v2              0%     50.0%     10  #####
+`,
+			stderr: `v1 got 10 of 20, and chance explains 20 to 20 for 100%
+v2 got 10 of 20, and chance explains 0 to 0 for 0%
+`,
+		},
+		{
+			name: "which add up to 100", args: "4", env: []string{"DOMAIN_NAME=localhost", "EXPECT=v1=50,v2=40"},
+			answers: answers{from("v1"), from("v2")}, host: "localhost",
+			code: 1,
+			stdout: "4" + toLocal +
+				`REVISION  EXPECTED  OBSERVED  COUNT
+v1             50%     50.0%      2  #####
+v2             40%     50.0%      2  #####
+`,
+			stderr: "the percentages of EXPECT add up to 90\n",
+		},
+	})
+}
 
-ok: no request failed; no percentages were given
-with 2 requests, failures of one in 1 show 99 times in 100
+func TestScriptsNameRevisions(t *testing.T) {
+	runCases(t, []scriptCase{
+		{
+			name: "answers of no revision are told", args: "3",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{from("v1"), {status: 200, text: "<html>a login page</html>"}, {status: 200, text: "between v1 and v1"}},
+			code:    1,
+			stdout: "3" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
+stock-service-example-v1           100%     33.3%      1  ###
 `,
+			stderr: "2 of 3 answers name no revision in the header X-Revision\n",
 		},
 		{
-			name: "and where the header is empty", args: "1",
-			cluster: []object{readyService(target{"v2", "", 100})},
-			answers: answers{old("v2").saying("X-Revision: ")},
-			stdout:  "Welcome to the v2 app! \n",
+			name:    "an empty header names none, either",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{{status: 200, header: "X-Revision: ", text: "Welcome to the v1 app! \n"}},
+			code:    1,
+			stdout:  "Welcome to the v1 app! \n",
+			stderr:  "1 of 1 answers name no revision in the header X-Revision\n",
 		},
 		{
 			name: "an empty header names no pod, either", args: "2",
@@ -167,17 +170,6 @@ with 2 requests, failures of one in 1 show 99 times in 100
 			cluster: []object{readyService(allV1...)},
 			answers: answers{from("v1").saying("X-Rehearsal: ")},
 			stdout:  "Welcome to the v1 app! \n",
-		},
-		{
-			name: "answers of no revision are told", args: "3",
-			cluster: []object{readyService(allV1...)},
-			answers: answers{from("v1"), {status: 200, text: "<html>a login page</html>"}, {status: 200, text: "between v1 and v1"}},
-			code:    1,
-			stdout: "3" + to +
-				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
-stock-service-example-v1           100%    100.0%      2  ##########
-`,
-			stderr: "1 of 3 answers name no revision, neither by X-Revision nor by their text\n",
 		},
 		{
 			name: "a revision outside the traffic expects 0%", args: "100",
@@ -201,8 +193,8 @@ stock-service-example-v9 got 1 of 100, and chance explains 0 to 0 for 0%
 			answers: answers{from("v1")}, host: "latest-" + routeHost,
 			code:   1,
 			stdout: "Welcome to the v1 app! \n",
-			stderr: `stock-service-example-v1 got 1 of 1, and chance explains 0 to 0 for 0%
-stock-service-example-v3 got 0 of 1, and chance explains 1 to 1 for 100%
+			stderr: `stock-service-example-v3 got 0 of 1, and chance explains 1 to 1 for 100%
+stock-service-example-v1 got 1 of 1, and chance explains 0 to 0 for 0%
 `,
 		},
 		{
@@ -229,101 +221,55 @@ stock-service-example-v?2 got 1 of 2, and chance explains 0 to 0 for 0%
 stock-service-example-v1           100%     50.0%      1  #####
 stock-service-example-v2             0%     50.0%      1  #####
 `,
-			stderr: `2 of 2 answers came from a rehearsal (SPLIT), not from the cluster: set GATEWAY to its gateway
+			stderr: `2 of 2 answers came from a rehearsal, not from the cluster: set GATEWAY
 stock-service-example-v1 got 1 of 2, and chance explains 2 to 2 for 100%
 stock-service-example-v2 got 1 of 2, and chance explains 0 to 0 for 0%
 `,
 		},
-
-		// what failed
-
 		{
-			name: "a failing revision, and nothing else", args: "50",
-			cluster: []object{readyService(split433...)},
-			answers: times(5, from("v1"), from("v1"), from("v1"), from("v1"), from("v2"), from("v2"), from("v2"),
-				from("v3").with(500), from("v3").with(500), from("v3").with(500)),
-			code: 1,
-			stdout: "50" + to +
-				`REVISION                  TAG        EXPECTED  OBSERVED  COUNT  FAILED
-stock-service-example-v1  v1              40%     40.0%     20       0  ####
-stock-service-example-v2  v2              30%     30.0%     15       0  ###
-stock-service-example-v3  v3,latest       30%     30.0%     15      15  ###
-`,
-			stderr: "15 of 50 requests failed: status 500 from stock-service-example-v3\n",
-		},
-		{
-			name:    "one request that fails",
-			cluster: []object{readyService(split5050...)},
-			answers: answers{{status: 503, text: "no healthy upstream\n"}},
-			code:    1,
-			stdout:  "no healthy upstream\n",
-			stderr:  "1 of 1 requests failed: status 503, which names no revision\n",
-		},
-		{
-			name: "each cause is told once", args: "12",
+			name: "another header may name it", args: "2", env: []string{"REVISION_HEADER=K-Revision"},
 			cluster: []object{readyService(allV1...)},
-			answers: answers{
-				from("v1").going(truncated), {status: 200, revision: "stock-service-example-v1", text: "longer than the other", way: truncated},
-				from("v1").going(noAnswer), from("v1").going(reset), from("v1").going(noAnswer),
-				from("v1").with(302), from("v1").with(404), {status: 301}, {status: 301}, {status: 404}, from("v1").with(204), from("v1").with(299),
-			},
-			code: 1,
-			stdout: "12" + to +
-				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
-stock-service-example-v1           100%    100.0%      7       5  ##########
-`,
-			stderr: `2 of 12 requests failed: an answer cut short (CUT) from stock-service-example-v1
-2 of 12 requests failed: no answer (Empty reply from server)
-1 of 12 requests failed: an answer cut short (Recv failure: Connection reset by peer) from stock-service-example-v1
-1 of 12 requests failed: status 302 from stock-service-example-v1
-1 of 12 requests failed: status 404 from stock-service-example-v1
-2 of 12 requests failed: status 301, which names no revision
-1 of 12 requests failed: status 404, which names no revision
-`,
+			answers: answers{from("v9").saying("k-revision: stock-service-example-v1")},
+			stdout:  "2" + to + onlyV1(2),
 		},
 		{
-			name: "a gateway that never answers is given up", args: "50",
+			name: "a header's name has any case, and its value any space around it", args: "2",
 			cluster: []object{readyService(allV1...)},
-			answers: answers{from("v1").going(noAnswer)},
-			code:    1,
-			stdout: "50" + to +
-				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
-stock-service-example-v1           100%      0.0%      0       0
-`,
-			stderr: `gave up after 5 of 50 requests
-5 of 5 requests failed: no answer (Empty reply from server)
-set GATEWAY to an address that reaches the gateway from here
-`,
+			answers: answers{{raw: "HTTP/1.1 200 OK\r\nx-REVISION:stock-service-example-v1 \t\r\n\r\n"}},
+			stdout:  "2" + to + onlyV1(2),
 		},
 		{
-			name: "but not after the last request", args: "5",
+			name: "the last of two is it, and the final answer's, not that of one before it", args: "2",
 			cluster: []object{readyService(allV1...)},
-			answers: answers{from("v1").going(noAnswer)},
-			code:    1,
-			stdout: "5" + to +
-				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
-stock-service-example-v1           100%      0.0%      0       0
-`,
-			stderr: `5 of 5 requests failed: no answer (Empty reply from server)
-set GATEWAY to an address that reaches the gateway from here
-`,
+			answers: answers{{raw: "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nX-Revision: v9\r\nX-Revision: stock-service-example-v1\r\n\r\n"}},
+			stdout:  "2" + to + onlyV1(2),
 		},
 		{
-			name: "and one that dies", args: "200",
+			name: "headers do not pass for records", args: "2",
 			cluster: []object{readyService(allV1...)},
-			answers: append(times(91, from("v1")), times(200, from("v1").going(noAnswer))...),
+			answers: answers{{raw: "HTTP/1.1 200 a|0|200|0|0|\r\nX-Revision: stock-service-example-v1\r\nX: answer 1|0|200|0|0|\r\nanswer 12|0|200|0|0|: x\r\n\r\n"}},
+			stdout:  "2" + to + onlyV1(2),
+		},
+		{
+			name: "a | and control characters in a name", args: "2",
+			cluster: []object{readyService(allV1...)},
+			answers: answers{{raw: "HTTP/1.1 200 OK\r\nX-Revision: a|b,c %s\x1b[2J\x07\r\n\r\n"}},
 			code:    1,
-			stdout: "200" + to +
-				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT  FAILED
-stock-service-example-v1           100%    100.0%     91       0  ##########
+			stdout: "2" + to +
+				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
+stock-service-example-v1           100%      0.0%      0
+a|b,c %s?[2J?                        0%    100.0%      2  ##########
 `,
-			stderr: `gave up after 96 of 200 requests
-5 of 96 requests failed: no answer (Empty reply from server)
+			stderr: `stock-service-example-v1 got 0 of 2, and chance explains 2 to 2 for 100%
+a|b,c %s?[2J? got 2 of 2, and chance explains 0 to 0 for 0%
 `,
 		},
+	})
+}
 
-		// what chance explains: the two outermost counts that pass
-
+// The two outermost counts that pass.
+func TestScriptsExplainChance(t *testing.T) {
+	runCases(t, []scriptCase{
 		{
 			name: "30 of 100 for 50% is chance", args: "100",
 			cluster: []object{readyService(split5050...)},
@@ -366,187 +312,5 @@ ok: no request failed, and each share fits its percentage
 with 2 requests, 0.0% to 100.0% pass for 29%, and 0.0% to 100.0% pass for 71%, and failures of one in 1 show 99 times in 100
 `,
 		},
-
-		// which Service, which gateway
-
-		{
-			name: "GATEWAY alone still asks for the Service", env: []string{"GATEWAY=GATEWAY"},
-			cluster: []object{readyService(split5050...)},
-			answers: answers{from("v1")},
-			stdout:  "Welcome to the v1 app! \n",
-		},
-		{
-			name: "as a URL, too", env: []string{"GATEWAY=http://GATEWAY/"},
-			cluster: []object{readyService(split5050...)},
-			answers: answers{from("v1")},
-			stdout:  "Welcome to the v1 app! \n",
-		},
-		{
-			name: "DOMAIN_NAME alone still asks for the gateway", env: []string{"DOMAIN_NAME=stocks.example.org"},
-			cluster: []object{readyService(split5050...)},
-			answers: answers{from("v1")}, host: "stocks.example.org",
-			stdout: "Welcome to the v1 app! \n",
-		},
-		{
-			name: "names that others export do not matter", env: []string{"HOST=x", "TAG=v2", "COLUMNS=9", "http_proxy=http://127.0.0.1:1", "all_proxy=http://127.0.0.1:1", "CURL_HOME=/"},
-			cluster: []object{readyService(split5050...)},
-			answers: answers{from("v1")},
-			stdout:  "Welcome to the v1 app! \n",
-		},
-		{
-			name: "it waits until the last apply is taken up", args: "2",
-			cluster: []object{
-				service(2, 1, "True", "", "", allV1...),
-				service(2, 2, "Unknown", "OutOfDate", "", allV1...),
-				service(2, 2, "False", "RevisionMissing", "of the apply before", allV1...),
-				lingering(service(2, 2, "True", "", "", split5050...), allV1...),
-				service(2, 2, "True", "", "", split5050...),
-			},
-			answers: answers{from("v1"), from("v2")},
-			stdout: "2" + to +
-				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
-stock-service-example-v1  v1           50%     50.0%      1  #####
-stock-service-example-v2  v2           50%     50.0%      1  #####
-stock-service-example-v3  latest        0%      0.0%      0
-
-ok: no request failed, and each share fits its percentage
-with 2 requests, 0.0% to 100.0% pass for 50%, and failures of one in 1 show 99 times in 100
-`,
-		},
-		{
-			name: "a failure of some seconds is that of the apply before", args: "",
-			cluster: append(sameState(3, service(2, 2, "False", "RevisionNameTaken", "of the apply before", allV1...)), service(2, 2, "True", "", "", allV1...)),
-			answers: answers{from("v1")},
-			stdout:  "Welcome to the v1 app! \n",
-		},
-		{
-			name: "and the tag latest has the latest revision", script: "latest-run-test.sh",
-			cluster: []object{
-				lingering(service(3, 3, "True", "", "", split5050...), target{"v1", "v1", 50}, target{"v2", "v2", 50}, target{"v2", "latest", 0}),
-				service(3, 3, "True", "", "", split5050...),
-			},
-			answers: answers{from("v3")}, host: "latest-" + routeHost,
-			stdout: "Welcome to the v3 app! \n",
-		},
-		{
-			name: "a Service that is edited meanwhile is not judged", args: "2",
-			cluster: []object{readyService(allV1...), service(2, 1, "Unknown", "", "", split5050...)},
-			answers: answers{from("v1"), from("v2")},
-			code:    1,
-			stdout: "2" + to +
-				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
-stock-service-example-v1           100%     50.0%      1  #####
-stock-service-example-v2             0%     50.0%      1  #####
-`,
-			stderr: "the Service changed meanwhile: the shares are not judged\n",
-		},
-		{
-			name: "nor one that is deleted", args: "2",
-			cluster: []object{readyService(allV1...), nil},
-			answers: answers{from("v1")},
-			code:    1,
-			stdout: "2" + to +
-				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
-stock-service-example-v1           100%    100.0%      2  ##########
-`,
-			stderr: "the Service changed meanwhile: the shares are not judged\n",
-		},
-		{
-			name: "traffic that stays other than the spec's", env: []string{"WAIT=1"},
-			cluster: []object{lingering(readyService(split5050...), allV1...)},
-			code:    2,
-			stderr:  listed + "Service stock-service-example in namespace default is not Ready after 1 s: its traffic is stock-service-example-v1,,100 , its spec's stock-service-example-v1,v1,50 stock-service-example-v2,v2,50 stock-service-example-v3,latest,0 \n",
-		},
-		{
-			name: "no traffic at all", env: []string{"WAIT=0"},
-			cluster: []object{readyService()},
-			code:    2,
-			stderr:  listed + "Service stock-service-example in namespace default is not Ready after 0 s: its traffic is , its spec's \n",
-		},
-		{
-			name: "a Service that fails", env: []string{"WAIT=1"},
-			cluster: []object{service(1, 1, "False", "RevisionFailed", "Revision \"stock-service-example-v1\" failed: a | b\nexit 1", allV1...)},
-			code:    2,
-			stderr:  listed + "Service stock-service-example in namespace default is not Ready after 1 s: RevisionFailed: Revision \"stock-service-example-v1\" failed: a | b\nexit 1\n",
-		},
-		{
-			name: "what it waits for is told after 3 s", env: []string{"WAIT=5"},
-			cluster: []object{service(1, 1, "False", "RevisionMissing", "of the apply before", allV1...)},
-			code:    2,
-			stderr: "run-test.sh: waiting for Service stock-service-example in namespace default: RevisionMissing: of the apply before\n" +
-				listed + "Service stock-service-example in namespace default is not Ready after 5 s: RevisionMissing: of the apply before\n",
-		},
-		{
-			name: "no such tag", script: "latest-run-test.sh",
-			cluster: []object{readyService(allV1...)},
-			code:    2,
-			stderr:  "Service stock-service-example in namespace default has no tag latest: apply a file that gives it one\n",
-		},
-		{
-			name: "a tag with DOMAIN_NAME", script: "latest-run-test.sh", args: "4", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost"},
-			code:   2,
-			stderr: "the tag latest has a host of its own: set DOMAIN_NAME to it, without --tag\n",
-		},
-		{
-			name: "no such Service", env: []string{"SVC_NAME=nope"},
-			code:   2,
-			stderr: `kubectl cannot get Service nope in namespace default: Error from server (NotFound): services.serving.knative.dev "nope" not found` + "\n",
-		},
-	}
-	for _, kubectl := range kubectls(t) {
-		for _, tt := range tests {
-			t.Run(kubectl.name+"/"+tt.name, func(t *testing.T) {
-				t.Parallel()
-				path := "/"
-				if _, after, ok := strings.Cut(tt.args, "--path "); ok {
-					path = after
-				}
-				gateway := httptest.NewServer(tt.answers.handler(t, cmp.Or(tt.host, routeHost), path))
-				defer gateway.Close()
-				address := gateway.Listener.Addr().(*net.TCPAddr)
-				c := &cluster{states: tt.cluster, services: []object{gatewayService(address.Port)}, nodes: []object{node("127.0.0.1")}}
-				var env []string
-				for _, e := range tt.env {
-					env = append(env, strings.ReplaceAll(e, "=GATEWAY", "="+address.String()))
-					env[len(env)-1] = strings.ReplaceAll(env[len(env)-1], "//GATEWAY", "//"+address.String())
-				}
-				got := runScript(t, kubectl, c, "./"+cmp.Or(tt.script, "run-test.sh"), strings.Fields(tt.args), env)
-				got.stdout = strings.ReplaceAll(got.stdout, address.String(), "GATEWAY")
-				got.stderr = listing.ReplaceAllString(cutShort.ReplaceAllString(got.stderr, "CUT"), listed)
-				if want := (result{tt.code, tt.stdout, said(tt.stderr)}); got != want {
-					t.Errorf("got\n%v\nwant\n%v", got, want)
-				}
-			})
-		}
-	}
-}
-
-// listed stands for what kubectl prints of the Service's revisions and pods.
-const listed = "LISTED\n"
-
-var (
-	listing = regexp.MustCompile(`(?m)^((NAME|Warning|revision|stock-service-example-v1).*\n|\n)+(NAME.*\n)?(pod.*/)?stock-service-example-v1-deployment-1.*\n`)
-	// curl has other words for it since 8.13
-	cutShort = regexp.MustCompile(`transfer closed|end of response`)
-)
-
-// said puts the script's name before what it says, and a line before each
-// further of its complaints.
-func said(text string) string {
-	if before, after, ok := strings.Cut(text, listed); ok {
-		return before + listed + "run-test.sh: " + after
-	}
-	var out strings.Builder
-	for line := range strings.Lines(text) {
-		out.WriteString("run-test.sh: " + line)
-	}
-	return out.String()
-}
-
-// sameState is a state that is seen n times.
-func sameState(n int, state object) (states []object) {
-	for range n {
-		states = append(states, state)
-	}
-	return states
+	})
 }

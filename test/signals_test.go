@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -19,11 +20,10 @@ func TestScriptIsInterrupted(t *testing.T) {
 	for sig, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
 		t.Run(sig.String(), func(t *testing.T) {
 			skipIfIgnored(t, sig)
-			var seen atomic.Int64
-			var all answers = times(10, from("v1"), from("v2"))
-			inner := append(all, from("v1").going(silent)).handler(t, "localhost", "/")
+			inner := append(times(10, from("v1"), from("v2")), from("v1").going(silent)).handler(t, "localhost", "/")
+			answered := make(chan struct{}, 50)
 			gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				seen.Add(1)
+				answered <- struct{}{}
 				inner.ServeHTTP(w, r)
 			}))
 			defer gateway.Close()
@@ -31,95 +31,97 @@ func TestScriptIsInterrupted(t *testing.T) {
 			tmp := t.TempDir()
 			cmd := command(t, tools(t, scriptTools...), "./run-test.sh", []string{"50"}, []string{"DOMAIN_NAME=localhost", "GATEWAY=" + address, "TMPDIR=" + tmp})
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-			var stdout, stderr strings.Builder
-			cmd.Stdout, cmd.Stderr = &stdout, &stderr
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			for seen.Load() < 21 {
-				time.Sleep(10 * time.Millisecond)
-			}
-			time.Sleep(100 * time.Millisecond)
-			start, to := time.Now(), cmd.Process.Pid
-			if sig == syscall.SIGINT {
-				to = -to // as a terminal sends it
-			}
-			syscall.Kill(to, sig)
-			time.Sleep(2 * time.Millisecond)
-			syscall.Kill(to, sig) // as timeout(1) does
-			cmd.Wait()
-			if took := time.Since(start); took > time.Second {
-				t.Errorf("took %v", took)
-			}
-			got := result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+			got := signalled(t, cmd, func() {
+				for range 21 { // curl asks for the last when it has written its record of the others
+					<-answered
+				}
+			}, sig)
 			want := result{code, "50 requests to http://localhost/ through " + address + `
 
-REVISION                  OBSERVED  COUNT
-stock-service-example-v1     50.0%     10  #####
-stock-service-example-v2     50.0%     10  #####
+REVISION  OBSERVED  COUNT
+v1           50.0%     10  #####
+v2           50.0%     10  #####
 `, "run-test.sh: interrupted after 20 of 50 requests\n"}
 			if got != want {
 				t.Errorf("got\n%v\nwant\n%v", got, want)
 			}
-			noneLeft(t, address)
-			if left, _ := os.ReadDir(tmp); len(left) > 0 {
-				t.Errorf("%v is left", left)
-			}
+			noneLeft(t, tmp)
 		})
 	}
 }
 
-// A signal ends the script and its kubectl, before the requests and after them.
+// A signal ends the script and its kubectl, before the requests, while they are
+// sent, and after them.
 func TestScriptIsInterruptedWhileItAsks(t *testing.T) {
-	for sig, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
-		for hangs, stderr := range map[int]string{1: "", 2: "run-test.sh: the Service was edited meanwhile, or kubectl no longer gets it: the shares are not judged\n"} {
-			t.Run(fmt.Sprint(sig, " at question ", hangs), func(t *testing.T) {
+	const pending, all = "run-test.sh: interrupted after … of 100 requests\n", "run-test.sh: interrupted after 2 of 2 requests\n"
+	tests := []struct {
+		name   string
+		n      string
+		hangs  int64 // the question that is not answered
+		stderr string
+	}{
+		{"before", "2", 1, ""},
+		{"while", "100", 2, pending},
+		{"after", "2", 2, all},
+	}
+	for _, tt := range tests {
+		for sig, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
+			t.Run(fmt.Sprint(tt.name, " ", sig), func(t *testing.T) {
+				t.Parallel()
 				skipIfIgnored(t, sig)
 				gateway := answers{from("v1")}.gateway(t, routeHost)
 				defer gateway.Close()
-				asked, left := make(chan struct{}, 1), make(chan struct{}, 1)
 				cluster := &cluster{states: []object{readyService(allV1...)}}
-				gets := 0
+				var gets atomic.Int64
+				asked := make(chan struct{})
 				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if strings.HasSuffix(r.URL.Path, "/services/stock-service-example") {
-						gets++
-					}
-					if gets < hangs {
-						cluster.ServeHTTP(w, r)
+					if strings.HasSuffix(r.URL.Path, "/services/stock-service-example") && gets.Add(1) == tt.hangs {
+						close(asked)
+						<-r.Context().Done()
 						return
 					}
-					asked <- struct{}{}
-					<-r.Context().Done()
-					left <- struct{}{}
+					cluster.ServeHTTP(w, r)
 				}))
 				defer server.Close()
-				path := tools(t, scriptTools...)
+				path, tmp := tools(t, scriptTools...), t.TempDir()
 				link(t, self(t), filepath.Join(path, "kubectl"))
-				cmd := command(t, path, "./run-test.sh", []string{"2"}, []string{"STUB_SERVER=" + server.URL, "GATEWAY=" + gateway.Listener.Addr().String()})
-				var out strings.Builder
-				cmd.Stderr = &out
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
+				env := []string{"STUB_SERVER=" + server.URL, "GATEWAY=" + gateway.Listener.Addr().String(), "TMPDIR=" + tmp}
+				if tt.n == "100" {
+					env = append(env, "RATE=10")
 				}
-				<-asked
-				start := time.Now()
-				cmd.Process.Signal(sig)
-				cmd.Wait()
-				if took := time.Since(start); took > time.Second {
-					t.Errorf("took %v", took)
+				cmd := command(t, path, "./run-test.sh", []string{tt.n}, env)
+				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+				got := signalled(t, cmd, func() { <-asked }, sig)
+				if got.code != code || !like(tt.stderr, got.stderr) {
+					t.Errorf("got\n%v\nwant exit %d and on standard error\n%s", got, code, tt.stderr)
 				}
-				said := strings.ReplaceAll(out.String(), "Warning: this is no reason to fail\n", "")
-				if got := cmd.ProcessState.ExitCode(); got != code || said != stderr {
-					t.Errorf("exit status %d, want %d:\n%s", got, code, said)
-				}
-				select {
-				case <-left:
-				case <-time.After(5 * time.Second):
-					t.Error("kubectl still asks")
-				}
+				noneLeft(t, tmp)
 			})
 		}
 	}
+}
+
+// signalled runs a command and sends it, once it is ready, a signal twice, as
+// timeout(1) does: SIGINT to its group, as a terminal does.
+func signalled(t *testing.T, cmd *exec.Cmd, ready func(), sig syscall.Signal) result {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready()
+	start, to := time.Now(), cmd.Process.Pid
+	if sig == syscall.SIGINT {
+		to = -to
+	}
+	syscall.Kill(to, sig)
+	syscall.Kill(to, sig)
+	cmd.Wait()
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
 // skipIfIgnored skips what a shell cannot trap: a signal that is ignored when
