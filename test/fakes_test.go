@@ -148,6 +148,7 @@ type cluster struct {
 	states      []object // of the Knative Service, one for each time it is asked for; nil if it is not there
 	services    []object // of the namespace istio-system
 	nodes       []object
+	patched     func(state object) // sees the Service after each patch of it
 	mu          sync.Mutex
 }
 
@@ -171,6 +172,10 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			object{"name": "revisions", "kind": "Revision", "namespaced": true}))
 	case path == knative+"/namespaces/default/services/stock-service-example" && len(c.states) > 0:
 		state := c.states[0]
+		if r.Method == "PATCH" {
+			c.patch(w, r)
+			return
+		}
 		if len(c.states) > 1 {
 			c.states = c.states[1:]
 		}
@@ -209,7 +214,7 @@ func (c *cluster) groups() object {
 
 func resources(version string, all ...object) object {
 	for _, r := range all {
-		r["singularName"], r["verbs"] = "", []string{"get", "list", "watch"}
+		r["singularName"], r["verbs"] = "", []string{"get", "list", "patch", "watch"}
 	}
 	return object{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": all}
 }
@@ -232,20 +237,22 @@ func reply(w http.ResponseWriter, status int, body object) {
 }
 
 // stubKubectl does what the scripts use of kubectl: get KIND [NAME], of one
-// object or a list, printed by a JSONPath or as the names alone.
+// object or a list, printed by a JSONPath or as the names alone, and patch.
 func stubKubectl(args []string) int {
 	fmt.Fprintln(os.Stderr, "Warning: this is no reason to fail")
 	if calls, err := os.OpenFile(os.Getenv("STUB_CALLS"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
 		fmt.Fprintln(calls, args[1])
 		calls.Close()
 	}
-	kinds, name, namespace, format := strings.Split(args[1], ","), "", "", ""
+	kinds, name, namespace, format, patch := strings.Split(args[1], ","), "", "", "", ""
 	for i, a := range args[2:] {
 		switch {
 		case i == 0 && !strings.HasPrefix(a, "-"):
 			name = "/" + a
 		case args[i+1] == "--namespace":
 			namespace = "/namespaces/" + a
+		case args[i+1] == "--patch":
+			patch = a
 		}
 		if after, ok := strings.CutPrefix(a, "jsonpath="); ok {
 			format = after
@@ -259,7 +266,7 @@ func stubKubectl(args []string) int {
 		"nodes":     "/api/v1/nodes",
 	}
 	for _, kind := range kinds {
-		if err := stubGet(kind, paths[kind], format); err != nil {
+		if err := stubAsk(kind, paths[kind], patch, format); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -267,10 +274,14 @@ func stubKubectl(args []string) int {
 	return 0
 }
 
-func stubGet(kind, path, format string) error {
-	ask := func(path string) (body object, err error) {
+func stubAsk(kind, path, patch, format string) error {
+	ask := func(method, path string) (body object, err error) {
 		server := os.Getenv("STUB_SERVER")
-		resp, err := http.Get(server + path)
+		req, err := http.NewRequest(method, server+path, strings.NewReader(patch))
+		if err != nil {
+			return nil, err
+		}
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return nil, fmt.Errorf("The connection to the server %s was refused - did you specify the right host or port?", server)
 		}
@@ -284,11 +295,15 @@ func stubGet(kind, path, format string) error {
 		return body, err
 	}
 	if kind == "ksvc" {
-		if _, err := ask("/apis/serving.knative.dev/v1"); err != nil && strings.Contains(err.Error(), "NotFound") {
+		if _, err := ask("GET", "/apis/serving.knative.dev/v1"); err != nil && strings.Contains(err.Error(), "NotFound") {
 			return errors.New(`error: the server doesn't have a resource type "ksvc"`)
 		}
 	}
-	body, err := ask(path)
+	method := "GET"
+	if patch != "" {
+		method = "PATCH"
+	}
+	body, err := ask(method, path)
 	if err != nil {
 		return err
 	}
@@ -320,7 +335,15 @@ func printed(format string, value any) string {
 				out.WriteString(printed(each, v))
 			}
 		} else {
-			out.WriteString(strings.Trim(fmt.Sprint(find(path, value)), "[]"))
+			for i, v := range find(path, value) {
+				if i > 0 {
+					out.WriteByte(' ')
+				}
+				if _, ok := v.([]any); ok {
+					v = asJSON(v)
+				}
+				fmt.Fprint(&out, v)
+			}
 		}
 		format = rest
 	}
@@ -329,7 +352,7 @@ func printed(format string, value any) string {
 var step = regexp.MustCompile(`\.(\w+)(?:\[(?:\*|\?\(@\.(\w+)=='?([^')]*)'?\))\])?`)
 
 // find returns the values at a path of steps .key, .key[*] and
-// .key[?(@.of=='this')].
+// .key[?(@.of=='this')]; .key of a list is the list.
 func find(path string, value any) []any {
 	values := []any{value}
 	for _, m := range step.FindAllStringSubmatch(path, -1) {
@@ -338,6 +361,10 @@ func find(path string, value any) []any {
 			switch field := v.(object)[m[1]].(type) {
 			case nil:
 			case []any:
+				if !strings.HasSuffix(m[0], "]") {
+					next = append(next, field)
+					continue
+				}
 				for _, item := range field {
 					if m[2] == "" || fmt.Sprint(item.(object)[m[2]]) == m[3] {
 						next = append(next, item)
