@@ -41,15 +41,12 @@ ksvc() {
 }
 
 # move changes the traffic from $traffic to $1, and prints it as Knative keeps
-# it. It fails, and prints $traffic, if that is no longer what is there.
+# it. It fails if somebody else has changed the traffic meanwhile.
 move() {
   trap '' HUP INT QUIT PIPE TERM # an edit on its way is not cut off
   ksvc patch '{.spec.traffic}' --type json --patch "[
     {\"op\": \"test\", \"path\": \"/spec/traffic\", \"value\": $traffic},
-    {\"op\": \"replace\", \"path\": \"/spec/traffic\", \"value\": $1}]" || {
-    printf '%s' "$traffic"
-    return 1
-  }
+    {\"op\": \"replace\", \"path\": \"/spec/traffic\", \"value\": $1}]"
 }
 
 # run hears a signal at once: for a command in the foreground, the shell would wait.
@@ -91,6 +88,7 @@ finish() {
   local status=$?
   trap '' HUP INT QUIT PIPE TERM
   for job in $(jobs -rp); do kill "$job" || true; done
+  if [[ -n $moved ]]; then traffic=$moved; fi # a signal may come in between
   if [[ $traffic != "$before" ]]; then status=1 && put_back; fi
   wait
   exit "$status"
@@ -101,9 +99,9 @@ pin="in its traffic, name it with percent: 100, and add latestRevision: true wit
 entries='{range .spec.traffic[*]}{.revisionName},{.tag},{.percent} {end}'
 found=$(ksvc get "{.metadata.generation}|$entries|{.spec.traffic}") || refuse "kubectl cannot get $service"
 IFS='|' read -r generation entries before <<<"$found"
-traffic=$before
+traffic=$before moved=''
 trap finish EXIT
-trap 'exit 1' HUP INT QUIT PIPE TERM
+trap 'trap "" HUP INT QUIT PIPE TERM; exit 1' HUP INT QUIT PIPE TERM
 [[ " $entries" == *" ,latest,"* ]] || refuse "$service has no tag latest for a preview: pin what runs ($pin)"
 
 if [[ $PREVIEW != 0 ]]; then check latest-run-test.sh "$PREVIEW"; fi
@@ -126,10 +124,12 @@ for step in $STEPS; do
   if ((step <= has)); then continue; fi
   if [[ $traffic != "$before" ]]; then run sleep "$PAUSE"; fi
   say "$new gets $step% of the traffic"
-  traffic=$(move "[$(share "$step")]") || {
+  moved=$(move "[$(share "$step")]") || {
     say "cannot change the traffic: kubectl failed, or somebody else has changed it"
     exit 1
   }
+  traffic=$moved
   check run-test.sh "$N"
 done
-before=$traffic # there is nothing to put back
+trap '' HUP INT QUIT PIPE TERM
+before=$traffic # nothing is to be put back any more

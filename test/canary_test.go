@@ -427,7 +427,10 @@ func (c *cluster) patch(w http.ResponseWriter, r *http.Request) {
 		Op, Path string
 		Value    any
 	}
-	json.NewDecoder(r.Body).Decode(&operations)
+	if err := json.NewDecoder(r.Body).Decode(&operations); err != nil {
+		reply(w, 400, failure(400, "BadRequest", err.Error()))
+		return
+	}
 	state := c.states[0]
 	spec, metadata := state["spec"].(object), state["metadata"].(object)
 	for _, o := range operations {
