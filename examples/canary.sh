@@ -22,10 +22,10 @@ set -feuo pipefail # -f: a * in a path is no pattern
 
 say() { printf 'canary.sh: %s\n' "$*" >&2; }
 refuse() { say "$@"; exit 2; }
-must() { [[ $2 =~ ^($3)$ ]] || refuse "$1 is $4, not \"$2\": -h explains"; }
+must() { [[ $2 =~ ^($3)$ ]] || refuse "$1 is $4, not \"$2\": see -h"; }
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit; fi
-(($# == 0)) || refuse "it is set up by variables, not by \"$*\": -h explains"
+(($# == 0)) || refuse "it is set up by variables, not by \"$*\": see -h"
 export SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default} WITHIN=${WITHIN:-}
 unset DOMAIN_NAME EXPECT # with these, run-test.sh would not ask the cluster
 PREVIEW=${PREVIEW:-50} STEPS=${STEPS:-5 25 50 100} PATHS=${PATHS:-/ /stock/AAPL} N=${N:-300} PAUSE=${PAUSE:-0}

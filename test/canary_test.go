@@ -199,12 +199,12 @@ func TestCanaryRefuses(t *testing.T) {
 		{"a new revision that is broken", release{ready: "s-v2", unready: "False"}, "the latest revision, s-v3, is not ready: run-test.sh says why"},
 		{"a route that is not ready", release{unready: "Unknown"}, service + " is not Ready, or was edited meanwhile: run-test.sh says why"},
 		{"an edit that Knative has not taken up", release{observed: 2}, service + " is not Ready, or was edited meanwhile: run-test.sh says why"},
-		{"percents that are not whole", release{env: []string{"STEPS=5 12.5"}}, `STEPS is a list of whole percents, not "5 12.5": -h explains`},
-		{"percents above 100", release{env: []string{"STEPS=5 101"}}, `STEPS is a list of whole percents, not "5 101": -h explains`},
-		{"no steps", release{env: []string{"STEPS= "}}, `STEPS is a list of whole percents, not " ": -h explains`},
-		{"no paths", release{env: []string{"PATHS= "}}, `PATHS is a list of paths that begin with /, not " ": -h explains`},
-		{"no requests", release{env: []string{"N=0"}}, `N is a number of requests, not "0": -h explains`},
-		{"a pause that is none", release{env: []string{"PAUSE=5m"}}, `PAUSE is a number of seconds, not "5m": -h explains`},
+		{"percents that are not whole", release{env: []string{"STEPS=5 12.5"}}, `STEPS is a list of whole percents, not "5 12.5": see -h`},
+		{"percents above 100", release{env: []string{"STEPS=5 101"}}, `STEPS is a list of whole percents, not "5 101": see -h`},
+		{"no steps", release{env: []string{"STEPS= "}}, `STEPS is a list of whole percents, not " ": see -h`},
+		{"no paths", release{env: []string{"PATHS= "}}, `PATHS is a list of paths that begin with /, not " ": see -h`},
+		{"no requests", release{env: []string{"N=0"}}, `N is a number of requests, not "0": see -h`},
+		{"a pause that is none", release{env: []string{"PAUSE=5m"}}, `PAUSE is a number of seconds, not "5m": see -h`},
 	}
 	for _, k := range kubectls(t) {
 		for _, tt := range tests {
@@ -233,7 +233,7 @@ func TestCanaryExplainsItself(t *testing.T) {
 		t.Errorf("-h: %v", got)
 	}
 	got = runIn(t, path, "examples/canary.sh", []string{"5", "25"}, nil)
-	if want := (result{2, "", "canary.sh: it is set up by variables, not by \"5 25\": -h explains\n"}); got != want {
+	if want := (result{2, "", "canary.sh: it is set up by variables, not by \"5 25\": see -h\n"}); got != want {
 		t.Errorf("got\n%v\nwant\n%v", got, want)
 	}
 }
