@@ -54,10 +54,10 @@ func (w *walk) brokenStart(t *testing.T) {
 	w.apply(t, "start", "revision-v2.yaml")
 	w.bash(t, 0, "SVC_NAME=start ./run-test.sh 50")
 	w.apply(t, "start", "revision-v3.yaml", env("RESOURCE", "v3"), env("RESOURCE", "v3", "ERROR_RATE", `"2"`))
-	out := w.bash(t, 1, "WAIT=30 SVC_NAME=start ./run-test.sh 100")
+	out := w.bash(t, 1, "WAIT=20 SVC_NAME=start ./run-test.sh 100")
 	w.shares(t, out, "v1 50%", "v2 50%")
 	w.told(t, out, "run-test.sh: what was applied is not in force: ", "start-v3")
-	w.told(t, w.bash(t, 1, "WAIT=30 SVC_NAME=start ./latest-run-test.sh 20"), "run-test.sh: what was applied is not in force: ", "start-v3")
+	w.told(t, w.bash(t, 1, "WAIT=5 SVC_NAME=start ./latest-run-test.sh 20"), "run-test.sh: what was applied is not in force: ", "start-v3")
 }
 
 func (w *walk) neverReady(t *testing.T) {
@@ -98,11 +98,10 @@ func (w *walk) gradualRollout(t *testing.T) {
 
 func (w *walk) manyRevisions(t *testing.T) {
 	const n = 25
-	w.apply(t, "many", "revision-v1.yaml")
 	traffic, expect := "", ""
 	for i := 1; i <= n; i++ {
 		name := fmt.Sprintf("many-v%d", i)
-		w.apply(t, "many", "revision-v1.yaml", "many-v1", name, "value: v1", fmt.Sprintf("value: v%d", i))
+		w.apply(t, "many", "revision-v1.yaml", "name: many-v1", "name: "+name)
 		w.bash(t, 0, "kubectl wait --timeout 90s --for create --namespace "+w.namespace+" revision/"+name)
 		percent := map[int]int{3: 90, 24: 10}[i]
 		traffic += fmt.Sprintf(`, {"revisionName": %q, "tag": "pr-%d", "percent": %d}`, name, i, percent)
@@ -120,7 +119,7 @@ func (w *walk) slowAnswer(t *testing.T) {
 	w.apply(t, "slow", "revision-v1.yaml")
 	w.bash(t, 0, "SVC_NAME=slow ./run-test.sh")
 	w.apply(t, "slow", "revision-v2.yaml", env("RESOURCE", "v2"), env("RESOURCE", "v2", "LATENCY", "12s"))
-	if got := w.bash(t, 0, "SVC_NAME=slow ./latest-run-test.sh"); got != "Welcome to the v2 app! \n" {
+	if got := w.bash(t, 0, "SVC_NAME=slow ./latest-run-test.sh"); !strings.HasSuffix(got, "Welcome to the v2 app! \n") {
 		t.Errorf("it printed %q", got)
 	}
 }
