@@ -3,11 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -24,15 +24,8 @@ import (
 )
 
 func main() {
-	signalled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, drain := context.WithCancel(context.Background())
-	context.AfterFunc(signalled, func() {
-		stop() // first, so that a second signal ends the process at once
-		drain()
-	})
-	// net/http's client writes there what a quote provider sends before it is
-	// asked, and that may repeat an earlier request, with the key
-	log.SetOutput(io.Discard)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if err == nil {
@@ -58,19 +51,26 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return usageError{err}
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	// The standard log is at a level that is not shown: net/http writes there
+	// what a quote provider sends before it is asked, and that may repeat an
+	// earlier request with its key.
+	slog.SetLogLoggerLevel(slog.LevelDebug)
+	slog.SetDefault(logger)
 
-	listener, err := server.Listen(fmt.Sprintf(":%d", cfg.Port))
+	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", cfg.Port))
 	if err != nil {
 		return fmt.Errorf("PORT: %w", err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	logger.Info("serving", "url", fmt.Sprintf("http://localhost:%d", port), "revision", cfg.Serving(), "prices", cfg.Quotes.Origin())
-	return server.Serve(ctx, listener, newHandler(cfg, logger), logger)
+	logger.Info("serving",
+		"url", fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port),
+		"revision", cmp.Or(cfg.Split.String(), cfg.Revision.Name),
+		"prices", cfg.Quotes.Origin())
+	return server.Serve(ctx, listener, newHandler(cfg, logger), cfg.Revision.Fault.Latency, logger)
 }
 
 func help(args []string, stdout io.Writer) error {
 	if a := args[0]; a != "-h" && a != "-help" && a != "--help" {
-		return usageError{fmt.Errorf("unexpected argument %q: it is set up by environment variables, which -h lists", a)}
+		return usageError{fmt.Errorf("unexpected argument %q: rest-api-go takes no arguments; configure it with environment variables, see -h", a)}
 	}
 	config.Usage(stdout)
 	return nil
@@ -85,10 +85,12 @@ func newHandler(cfg config.Config, logger *slog.Logger) http.Handler {
 	if len(cfg.Split) == 0 {
 		return stock.New(cfg.Revision, quotes)
 	}
-	newest := cfg.Split[len(cfg.Split)-1].Tag
+	last, alone := cfg.Split[len(cfg.Split)-1].Tag, len(cfg.Split) == 1
 	return rehearsal.New(cfg.Split, func(tag string) http.Handler {
 		rev := stock.Revision{Resource: tag, Name: rehearsal.RevisionName(tag)}
-		if tag == newest {
+		// the newest revision is the bad one: the last of several, and of one
+		// alone those that are made later
+		if (tag == last) != alone {
 			rev.Fault = cfg.Revision.Fault
 		}
 		return stock.New(rev, quotes)

@@ -47,7 +47,7 @@ func (r result) String() string {
 }
 
 // scriptTools are the programs that the scripts call, but for kubectl.
-var scriptTools = []string{"awk", "bash", "cat", "curl", "dirname", "grep", "mkfifo", "mktemp", "readlink", "rm", "sed", "sh", "sleep", "stty", "tail"}
+var scriptTools = []string{"awk", "bash", "cat", "curl", "dirname", "mktemp", "readlink", "rm", "sed", "sh", "sleep", "stty", "tail", "tr", "wc"}
 
 // runScript runs a script beside a cluster.
 func runScript(t *testing.T, k kubectl, c *cluster, script string, args, env []string) result {

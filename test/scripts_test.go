@@ -52,8 +52,8 @@ stock-service-example-v1  v1           50%     50.0%     50  #####
 stock-service-example-v2  v2           50%     50.0%     50  #####
 stock-service-example-v3  latest        0%      0.0%      0
 
-ok: no request failed, and each share fits its percent
-100 answers cannot tell 50% from 30.0% to 70.0%, or failures of 1 request in 23 from none
+ok: no request failed, and each share fits its percentage
+with 100 requests, 30.0% to 70.0% pass for 50%, and failures of one in 22 show 99 times in 100
 `,
 		},
 		{
@@ -66,8 +66,8 @@ stock-service-example-v1  v1              40%     40.0%      4  ####
 stock-service-example-v2  v2              30%     30.0%      3  ###
 stock-service-example-v3  v3,latest       30%     30.0%      3  ###
 
-ok: no request failed, and each share fits its percent
-10 answers cannot tell 40% from 0.0% to 100.0%, or 30% from 0.0% to 90.0%, or failures of 1 request in 4 from none
+ok: no request failed, and each share fits its percentage
+with 10 requests, 0.0% to 100.0% pass for 40%, and 0.0% to 90.0% pass for 30%, and failures of one in 2 show 99 times in 100
 `,
 		},
 		{
@@ -80,8 +80,8 @@ stock-service-example-v1  v1           50%     50.0%      2     1  #####
 stock-service-example-v2  v2           50%     50.0%      2     2  #####
 stock-service-example-v3  latest        0%      0.0%      0     0
 
-ok: no request failed, and each share fits its percent
-4 answers cannot tell 50% from 0.0% to 100.0%, or failures of 1 request in 2 from none
+ok: no request failed, and each share fits its percentage
+with 4 requests, 0.0% to 100.0% pass for 50%, and failures of one in 1 show 99 times in 100
 `,
 		},
 		{
@@ -92,8 +92,8 @@ ok: no request failed, and each share fits its percent
 				`REVISION                  TAG     EXPECTED  OBSERVED  COUNT
 stock-service-example-v3  latest      100%    100.0%     20  ##########
 
-ok: no request failed, and each share fits its percent
-20 answers cannot tell failures of 1 request in 6 from none
+ok: no request failed, and each share fits its percentage
+with 20 requests, failures of one in 4 show 99 times in 100
 `,
 		},
 		{
@@ -111,8 +111,8 @@ stock-service-example-v1     50.0%      2  #####
 stock-service-example-v2     25.0%      1  ###
 stock-service-example-v3     25.0%      1  ###
 
-ok: no request failed; no cluster was asked for the percents
-4 answers cannot tell failures of 1 request in 2 from none
+ok: no request failed; no percentages were given
+with 4 requests, failures of one in 1 show 99 times in 100
 `,
 		},
 
@@ -128,8 +128,8 @@ stock-service-example-v1  v1           50%     50.0%      1  #####
 stock-service-example-v2  v2           50%     50.0%      1  #####
 stock-service-example-v3  latest        0%      0.0%      0
 
-ok: no request failed, and each share fits its percent
-2 answers cannot tell 50% from 0.0% to 100.0%, or failures of 1 request in 2 from none
+ok: no request failed, and each share fits its percentage
+with 2 requests, 0.0% to 100.0% pass for 50%, and failures of one in 1 show 99 times in 100
 `,
 		},
 		{
@@ -140,8 +140,8 @@ ok: no request failed, and each share fits its percent
 "Hello v2"                    50.0%      1  #####
 "Welcome to the v1 app! "     50.0%      1  #####
 
-ok: no request failed; no cluster was asked for the percents
-2 answers cannot tell failures of 1 request in 2 from none
+ok: no request failed; no percentages were given
+with 2 requests, failures of one in 1 show 99 times in 100
 `,
 		},
 		{
@@ -158,8 +158,8 @@ ok: no request failed; no cluster was asked for the percents
 				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
 stock-service-example-v1           100%    100.0%      2  ##########
 
-ok: no request failed, and each share fits its percent
-2 answers cannot tell failures of 1 request in 2 from none
+ok: no request failed, and each share fits its percentage
+with 2 requests, failures of one in 1 show 99 times in 100
 `,
 		},
 		{
@@ -191,8 +191,8 @@ stock-service-example-v2  v2           50%     49.0%     49  #####
 stock-service-example-v3  latest        0%      1.0%      1
 stock-service-example-v9                0%      1.0%      1
 `,
-			stderr: `stock-service-example-v3 got 1 of 100 answers, and chance explains 0 to 0 for 0%
-stock-service-example-v9 got 1 of 100 answers, and chance explains 0 to 0 for 0%
+			stderr: `stock-service-example-v3 got 1 of 100, and chance explains 0 to 0 for 0%
+stock-service-example-v9 got 1 of 100, and chance explains 0 to 0 for 0%
 `,
 		},
 		{
@@ -201,8 +201,8 @@ stock-service-example-v9 got 1 of 100 answers, and chance explains 0 to 0 for 0%
 			answers: answers{from("v1")}, host: "latest-" + routeHost,
 			code:   1,
 			stdout: "Welcome to the v1 app! \n",
-			stderr: `stock-service-example-v1 got 1 of 1 answers, and chance explains 0 to 0 for 0%
-stock-service-example-v3 got 0 of 1 answers, and chance explains 1 to 1 for 100%
+			stderr: `stock-service-example-v1 got 1 of 1, and chance explains 0 to 0 for 0%
+stock-service-example-v3 got 0 of 1, and chance explains 1 to 1 for 100%
 `,
 		},
 		{
@@ -215,8 +215,8 @@ stock-service-example-v3 got 0 of 1 answers, and chance explains 1 to 1 for 100%
 stock-service-example-v1            100%     50.0%      1  #####
 stock-service-example-v?2             0%     50.0%      1  #####
 `,
-			stderr: `stock-service-example-v1 got 1 of 2 answers, and chance explains 2 to 2 for 100%
-stock-service-example-v?2 got 1 of 2 answers, and chance explains 0 to 0 for 0%
+			stderr: `stock-service-example-v1 got 1 of 2, and chance explains 2 to 2 for 100%
+stock-service-example-v?2 got 1 of 2, and chance explains 0 to 0 for 0%
 `,
 		},
 		{
@@ -230,8 +230,8 @@ stock-service-example-v1           100%     50.0%      1  #####
 stock-service-example-v2             0%     50.0%      1  #####
 `,
 			stderr: `2 of 2 answers came from a rehearsal (SPLIT), not from the cluster: set GATEWAY to its gateway
-stock-service-example-v1 got 1 of 2 answers, and chance explains 2 to 2 for 100%
-stock-service-example-v2 got 1 of 2 answers, and chance explains 0 to 0 for 0%
+stock-service-example-v1 got 1 of 2, and chance explains 2 to 2 for 100%
+stock-service-example-v2 got 1 of 2, and chance explains 0 to 0 for 0%
 `,
 		},
 
@@ -334,8 +334,8 @@ stock-service-example-v1  v1           50%     70.0%     70  #######
 stock-service-example-v2  v2           50%     30.0%     30  ###
 stock-service-example-v3  latest        0%      0.0%      0
 
-ok: no request failed, and each share fits its percent
-100 answers cannot tell 50% from 30.0% to 70.0%, or failures of 1 request in 23 from none
+ok: no request failed, and each share fits its percentage
+with 100 requests, 30.0% to 70.0% pass for 50%, and failures of one in 22 show 99 times in 100
 `,
 		},
 		{
@@ -349,8 +349,8 @@ stock-service-example-v1  v1           50%     71.0%     71  #######
 stock-service-example-v2  v2           50%     29.0%     29  ###
 stock-service-example-v3  latest        0%      0.0%      0
 `,
-			stderr: `stock-service-example-v1 got 71 of 100 answers, and chance explains 30 to 70 for 50%
-stock-service-example-v2 got 29 of 100 answers, and chance explains 30 to 70 for 50%
+			stderr: `stock-service-example-v1 got 71 of 100, and chance explains 30 to 70 for 50%
+stock-service-example-v2 got 29 of 100, and chance explains 30 to 70 for 50%
 `,
 		},
 		{
@@ -362,8 +362,8 @@ stock-service-example-v2 got 29 of 100 answers, and chance explains 30 to 70 for
 stock-service-example-v1            29%     50.0%      1  #####
 stock-service-example-v2            71%     50.0%      1  #####
 
-ok: no request failed, and each share fits its percent
-2 answers cannot tell 29% from 0.0% to 100.0%, or 71% from 0.0% to 100.0%, or failures of 1 request in 2 from none
+ok: no request failed, and each share fits its percentage
+with 2 requests, 0.0% to 100.0% pass for 29%, and 0.0% to 100.0% pass for 71%, and failures of one in 1 show 99 times in 100
 `,
 		},
 
@@ -409,8 +409,8 @@ stock-service-example-v1  v1           50%     50.0%      1  #####
 stock-service-example-v2  v2           50%     50.0%      1  #####
 stock-service-example-v3  latest        0%      0.0%      0
 
-ok: no request failed, and each share fits its percent
-2 answers cannot tell 50% from 0.0% to 100.0%, or failures of 1 request in 2 from none
+ok: no request failed, and each share fits its percentage
+with 2 requests, 0.0% to 100.0% pass for 50%, and failures of one in 1 show 99 times in 100
 `,
 		},
 		{
@@ -438,7 +438,7 @@ ok: no request failed, and each share fits its percent
 stock-service-example-v1           100%     50.0%      1  #####
 stock-service-example-v2             0%     50.0%      1  #####
 `,
-			stderr: "the Service was edited meanwhile, or kubectl no longer gets it: the shares are not judged\n",
+			stderr: "the Service changed meanwhile: the shares are not judged\n",
 		},
 		{
 			name: "nor one that is deleted", args: "2",
@@ -449,7 +449,7 @@ stock-service-example-v2             0%     50.0%      1  #####
 				`REVISION                  TAG  EXPECTED  OBSERVED  COUNT
 stock-service-example-v1           100%    100.0%      2  ##########
 `,
-			stderr: "the Service was edited meanwhile, or kubectl no longer gets it: the shares are not judged\n",
+			stderr: "the Service changed meanwhile: the shares are not judged\n",
 		},
 		{
 			name: "traffic that stays other than the spec's", env: []string{"WAIT=1"},
@@ -485,7 +485,7 @@ stock-service-example-v1           100%    100.0%      2  ##########
 		{
 			name: "a tag with DOMAIN_NAME", script: "latest-run-test.sh", args: "4", env: []string{"GATEWAY=GATEWAY", "DOMAIN_NAME=localhost"},
 			code:   2,
-			stderr: "the tag latest has a host of its own: unset DOMAIN_NAME, or set it to that and leave out --tag\n",
+			stderr: "the tag latest has a host of its own: set DOMAIN_NAME to it, without --tag\n",
 		},
 		{
 			name: "no such Service", env: []string{"SVC_NAME=nope"},

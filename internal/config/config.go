@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/knative-sample/rest-api-go/internal/quote"
 	"github.com/knative-sample/rest-api-go/internal/rehearsal"
@@ -18,30 +19,22 @@ import (
 
 // Config is the environment, checked.
 type Config struct {
-	// Port to listen on; 0 takes a free one.
+	// Port to listen on; 0 picks a free port.
 	Port uint16
-	// Revision that this process is, unless Split says otherwise.
+	// Revision that this process is, unless there is a Split.
 	Revision stock.Revision
-	// Split is the rehearsal's, or empty.
+	// Split of a rehearsal; empty if there is none.
 	Split  rehearsal.Split
 	Quotes Quotes
 }
 
 // Quotes says where prices come from.
 type Quotes struct {
-	// Upstream tells whether a provider is asked; the fields below are its.
+	// Upstream tells whether to ask a provider, which the other fields describe.
 	Upstream bool
 	Template quote.Template
 	Pointer  quote.Pointer
 	TTL      time.Duration
-}
-
-// Serving names what is served, for the log.
-func (c Config) Serving() string {
-	if len(c.Split) == 0 {
-		return c.Revision.Name
-	}
-	return c.Split.String()
 }
 
 // Origin says where prices come from, for the log.
@@ -52,7 +45,7 @@ func (q Quotes) Origin() string {
 	return "sample of " + quote.SampleDay
 }
 
-// Load reads and checks the variables. Its error names the one at fault.
+// Load reads and checks the variables. Its error names the variable at fault.
 func Load(getenv func(string) string) (Config, error) {
 	return load(&environment{getenv: getenv})
 }
@@ -61,7 +54,7 @@ func Load(getenv func(string) string) (Config, error) {
 func Usage(w io.Writer) {
 	nothing := &environment{getenv: func(string) string { return "" }}
 	load(nothing)
-	fmt.Fprintln(w, "rest-api-go serves stock prices, labelled by revision. It is set up by environment variables:")
+	fmt.Fprintln(w, "rest-api-go serves stock prices, labelled by revision. It takes no arguments; configure it with environment variables:")
 	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, v := range nothing.variables {
@@ -72,26 +65,33 @@ func Usage(w io.Writer) {
 
 func load(e *environment) (Config, error) {
 	var c Config
-	c.Port = read(e, "PORT", "8080", "port to listen on; 0 takes a free one", parsePort)
+	c.Port = read(e, "PORT", "8080", "port to listen on; 0 picks a free port", parsePort)
 	c.Revision.Resource = read(e, "RESOURCE", "NOT SPECIFIED", "label of this revision in texts and paths", parseResource)
-	c.Revision.Name = read(e, "K_REVISION", "", "name of this revision for X-Revision; Knative sets it; unset: RESOURCE", text)
-	c.Revision.Pod = read(e, "HOSTNAME", "", "name of this pod for X-Pod, if it begins with K_REVISION-deployment-; Knative sets it", func(s string) (string, error) {
-		return podOf(c.Revision.Name, s), nil
-	})
-	c.Revision.Name = cmp.Or(c.Revision.Name, c.Revision.Resource)
-	key := read(e, "QUOTE_KEY", "", "what {key} stands for in QUOTE_URL", text)
-	c.Quotes.Template = read(e, "QUOTE_URL", "", "quote provider's URL with {ticker} and perhaps {key}; unset: a sample of "+quote.SampleDay, optional(func(s string) (quote.Template, error) {
-		c.Quotes.Upstream = true
-		return quote.ParseTemplate(s, key)
-	}))
-	if c.Quotes.Template.NeedsKey() && key == "" {
-		e.fail("QUOTE_KEY", errors.New("is unset, but QUOTE_URL has {key}"))
-	}
+	revision := read(e, "K_REVISION", "", "name of this revision for X-Revision; Knative sets it; unset: RESOURCE", parseText)
+	pod := read(e, "HOSTNAME", "", "name of this pod for X-Pod, used if K_REVISION is set; Kubernetes sets it", parseText)
+	key := read(e, "QUOTE_KEY", "", "replaces {key} in QUOTE_URL", parseText)
+	template := read(e, "QUOTE_URL", "", "quote provider's URL with {ticker} and perhaps {key}; unset: a sample of "+quote.SampleDay, optional(quote.ParseTemplate))
 	c.Quotes.Pointer = read(e, "QUOTE_POINTER", "", "JSON pointer to the price in the provider's answer; unset: the answer is the price", quote.ParsePointer)
 	c.Quotes.TTL = read(e, "QUOTE_TTL", "10s", "how long a provider's answer is kept", parseDuration)
+
+	c.Revision.Name = cmp.Or(revision, c.Revision.Resource)
+	if revision != "" { // without Knative, HOSTNAME is some machine's
+		c.Revision.Pod = pod
+	}
+	c.Quotes.Template = template.WithKey(key)
+	c.Quotes.Upstream = template != quote.Template{}
+	switch {
+	case !c.Quotes.Upstream && key != "":
+		e.fail("QUOTE_KEY", errors.New("is set, but QUOTE_URL is not"))
+	case !c.Quotes.Upstream && len(c.Quotes.Pointer) > 0:
+		e.fail("QUOTE_POINTER", errors.New("is set, but QUOTE_URL is not"))
+	case template.NeedsKey() && key == "":
+		e.fail("QUOTE_KEY", errors.New("is unset, but QUOTE_URL has {key}"))
+	}
+
 	c.Revision.Fault.Latency = read(e, "LATENCY", "0s", "how long every answer waits, to make a bad revision", parseDuration)
 	c.Revision.Fault.Rate = read(e, "ERROR_RATE", "0", "share of answers that fail with 500, 0 to 1, to make a bad revision", parseRate)
-	c.Split = read(e, "SPLIT", "", "rehearse revisions without a cluster, e.g. v1=50,v2=50; the last has LATENCY and ERROR_RATE, RESOURCE is not used", optional(rehearsal.ParseSplit))
+	c.Split = read(e, "SPLIT", "", "rehearse revisions without a cluster, e.g. v1=50,v2=50; the last one has LATENCY and ERROR_RATE, after v1=100 those that are made later; RESOURCE is not used", optional(rehearsal.ParseSplit))
 	return c, e.err
 }
 
@@ -130,20 +130,23 @@ func optional[T any](parse func(string) (T, error)) func(string) (T, error) {
 	}
 }
 
-func text(s string) (string, error) { return s, nil }
-
-// podOf returns host if it is the name that Knative gives a pod of revision,
-// and else an empty string: every machine has a HOSTNAME.
-func podOf(revision, host string) string {
-	if revision == "" || !strings.HasPrefix(host, revision+"-deployment-") {
-		return ""
+// parseText refuses a line end, which comes easily from a file or a pipe. Its
+// error does not repeat the text, which may be a key.
+func parseText(s string) (string, error) {
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return "", errors.New("has a control character, such as a line end")
 	}
-	return host
+	return s, nil
 }
 
 func parseResource(s string) (string, error) {
-	if err := stock.CheckResource(s); err != nil {
-		return "", fmt.Errorf("%q %w", s, err)
+	switch {
+	case strings.Contains(s, "/"):
+		return "", fmt.Errorf("%q has a slash: it must be a single path segment", s)
+	case s == "." || s == "..":
+		return "", fmt.Errorf("%q is a path segment that clients remove", s)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return "", fmt.Errorf("%q has a control character", s)
 	}
 	return s, nil
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/knative-sample/rest-api-go/internal/fault"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 	"github.com/knative-sample/rest-api-go/internal/rehearsal"
 	"github.com/knative-sample/rest-api-go/internal/stock"
@@ -29,8 +28,8 @@ func TestDefaults(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
-	if got.Serving() != "NOT SPECIFIED" || got.Quotes.Origin() != "sample of 2025-05-22" {
-		t.Errorf("serving %s, prices: %s", got.Serving(), got.Quotes.Origin())
+	if got.Quotes.Origin() != "sample of 2025-05-22" {
+		t.Errorf("prices: %s", got.Quotes.Origin())
 	}
 }
 
@@ -48,23 +47,23 @@ func TestEverythingSet(t *testing.T) {
 		"ERROR_RATE":    "0.5",
 		"SPLIT":         "v1=40,v2=30,v3=30",
 	}.get)
-	template, _ := quote.ParseTemplate("https://api.example.com:8443/{ticker}?k={key}", "secret")
+	template, _ := quote.ParseTemplate("https://api.example.com:8443/{ticker}?k={key}")
 	want := Config{
 		Port: 9000,
 		Revision: stock.Revision{
 			Resource: "v2",
 			Name:     "stock-service-example-v2",
 			Pod:      "stock-service-example-v2-deployment-7d9f8-abcde",
-			Fault:    fault.Fault{Latency: 250 * time.Millisecond, Rate: 0.5},
+			Fault:    stock.Fault{Latency: 250 * time.Millisecond, Rate: 0.5},
 		},
 		Split:  rehearsal.Split{{Tag: "v1", Percent: 40}, {Tag: "v2", Percent: 30}, {Tag: "v3", Percent: 30}},
-		Quotes: Quotes{Upstream: true, Template: template, Pointer: quote.Pointer{"a", "0"}, TTL: time.Minute},
+		Quotes: Quotes{Upstream: true, Template: template.WithKey("secret"), Pointer: quote.Pointer{"a", "0"}, TTL: time.Minute},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
-	if got.Serving() != "v1=40,v2=30,v3=30" || got.Quotes.Origin() != "upstream api.example.com:8443" {
-		t.Errorf("serving %s, prices: %s", got.Serving(), got.Quotes.Origin())
+	if got.Quotes.Origin() != "upstream api.example.com:8443" {
+		t.Errorf("prices: %s", got.Quotes.Origin())
 	}
 }
 
@@ -78,20 +77,21 @@ func TestGoodValues(t *testing.T) {
 		{env{"PORT": "1"}, func(c Config) any { return c.Port }, uint16(1)},
 		{env{"PORT": "65535"}, func(c Config) any { return c.Port }, uint16(65535)},
 		{env{"RESOURCE": "v1"}, func(c Config) any { return c.Revision.Name }, "v1"},
+		{env{"RESOURCE": "..."}, func(c Config) any { return c.Revision.Resource }, "..."},
 		{env{"RESOURCE": "GET {x...} 日本"}, func(c Config) any { return c.Revision.Resource }, "GET {x...} 日本"},
 		{env{"K_REVISION": "r"}, func(c Config) any { return c.Revision.Resource }, "NOT SPECIFIED"},
-		{env{"K_REVISION": "r"}, func(c Config) any { return c.Serving() }, "r"},
+		{env{"K_REVISION": "r"}, func(c Config) any { return c.Revision.Name }, "r"},
 		{env{"K_REVISION": "r-1", "HOSTNAME": "r-1-deployment-7d9f8-abcde"}, func(c Config) any { return c.Revision.Pod }, "r-1-deployment-7d9f8-abcde"},
-		{env{"K_REVISION": "r-1", "HOSTNAME": "laptop"}, func(c Config) any { return c.Revision.Pod }, ""},
-		{env{"K_REVISION": "r-1", "HOSTNAME": "r-11-deployment-7d9f8-abcde"}, func(c Config) any { return c.Revision.Pod }, ""},
+		// Kubernetes shortens long names
+		{env{"K_REVISION": strings.Repeat("r", 50), "HOSTNAME": strings.Repeat("r", 47) + "deployment-x7k2p"}, func(c Config) any { return c.Revision.Pod }, strings.Repeat("r", 47) + "deployment-x7k2p"},
 		{env{"RESOURCE": "v1", "HOSTNAME": "v1-deployment-7d9f8-abcde"}, func(c Config) any { return c.Revision.Pod }, ""},
-		{env{"HOSTNAME": "-deployment-7d9f8-abcde"}, func(c Config) any { return c.Revision.Pod }, ""},
+		{env{"HOSTNAME": "laptop"}, func(c Config) any { return c.Revision.Pod }, ""},
 		{env{"QUOTE_TTL": "0"}, func(c Config) any { return c.Quotes.TTL }, time.Duration(0)},
 		{env{"QUOTE_TTL": "1h30m"}, func(c Config) any { return c.Quotes.TTL }, 90 * time.Minute},
-		{env{"QUOTE_POINTER": "/Global Quote/05. price"}, func(c Config) any { return c.Quotes.Pointer }, quote.Pointer{"Global Quote", "05. price"}},
+		{env{"QUOTE_URL": "http://h/{ticker}", "QUOTE_POINTER": "/Global Quote/05. price"}, func(c Config) any { return c.Quotes.Pointer }, quote.Pointer{"Global Quote", "05. price"}},
 		{env{"QUOTE_URL": "http://h/{ticker}"}, func(c Config) any { return c.Quotes.Upstream }, true},
-		{env{"QUOTE_KEY": "unused"}, func(c Config) any { return c.Quotes.Upstream }, false},
-		{env{"LATENCY": "0"}, func(c Config) any { return c.Revision.Fault }, fault.Fault{}},
+		{env{"QUOTE_KEY": ""}, func(c Config) any { return c.Quotes.Upstream }, false},
+		{env{"LATENCY": "0"}, func(c Config) any { return c.Revision.Fault }, stock.Fault{}},
 		{env{"LATENCY": "1.5s"}, func(c Config) any { return c.Revision.Fault.Latency }, 1500 * time.Millisecond},
 		{env{"ERROR_RATE": "0"}, func(c Config) any { return c.Revision.Fault.Rate }, 0.0},
 		{env{"ERROR_RATE": "1"}, func(c Config) any { return c.Revision.Fault.Rate }, 1.0},
@@ -125,8 +125,12 @@ func TestBadValues(t *testing.T) {
 		{env{"PORT": "tcp://10.0.0.1:80"}, `PORT: "tcp://10.0.0.1:80" is not a port from 0 to 65535`},
 
 		{env{"RESOURCE": "GET /x"}, `RESOURCE: "GET /x" has a slash: it must be a single path segment`},
+		{env{"RESOURCE": "/"}, `RESOURCE: "/" has a slash: it must be a single path segment`},
+		{env{"RESOURCE": "."}, `RESOURCE: "." is a path segment that clients remove`},
 		{env{"RESOURCE": ".."}, `RESOURCE: ".." is a path segment that clients remove`},
 		{env{"RESOURCE": "a\nb"}, `RESOURCE: "a\nb" has a control character`},
+		{env{"RESOURCE": "\x00"}, `RESOURCE: "\x00" has a control character`},
+		{env{"RESOURCE": "a\u0085"}, `RESOURCE: "a\u0085" has a control character`},
 
 		{env{"QUOTE_URL": "api.example.com/{ticker}"}, "QUOTE_URL: want an http or https URL"},
 		{env{"QUOTE_URL": "https://api.example.com:x/{ticker}?k=secret"}, "QUOTE_URL: want an http or https URL"},
@@ -136,6 +140,12 @@ func TestBadValues(t *testing.T) {
 		{env{"QUOTE_URL": "https://u:secret@api.example.com/{ticker}"}, "QUOTE_URL: a user in the URL is not supported; put {key} in its path or query"},
 		{env{"QUOTE_URL": "https://{key}/{ticker}", "QUOTE_KEY": "secret"}, "QUOTE_URL: {ticker} and {key} belong in the path or query"},
 		{env{"QUOTE_URL": url + "?k={key}"}, "QUOTE_KEY: is unset, but QUOTE_URL has {key}"},
+		{env{"QUOTE_KEY": "secret"}, "QUOTE_KEY: is set, but QUOTE_URL is not"},
+		{env{"QUOTE_POINTER": "/price"}, "QUOTE_POINTER: is set, but QUOTE_URL is not"},
+		// echo secret | base64, in a Secret
+		{env{"QUOTE_URL": url + "?k={key}", "QUOTE_KEY": "secret\n"}, "QUOTE_KEY: has a control character, such as a line end"},
+		{env{"K_REVISION": "r\n"}, "K_REVISION: has a control character, such as a line end"},
+		{env{"K_REVISION": "r", "HOSTNAME": "r\r\n"}, "HOSTNAME: has a control character, such as a line end"},
 
 		{env{"QUOTE_POINTER": "price"}, "QUOTE_POINTER: a JSON pointer begins with a slash, as in /chart/result/0/price"},
 		{env{"QUOTE_POINTER": "/~"}, "QUOTE_POINTER: in a JSON pointer, ~ is written ~0 and / within a name is written ~1"},

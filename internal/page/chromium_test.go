@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -63,8 +64,14 @@ func startChromium(t *testing.T, path string) *chromium {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "page-test-chromium-")
 	must(t, err)
-	// its helpers may still be writing when it is killed
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		for deadline := time.Now().Add(10 * time.Second); os.RemoveAll(dir) != nil; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) { // its helpers write until they notice that it is gone
+				t.Errorf("%s is left behind", dir)
+				return
+			}
+		}
+	})
 	fromUs, commands, err := os.Pipe()
 	must(t, err)
 	events, toUs, err := os.Pipe()
@@ -76,7 +83,8 @@ func startChromium(t *testing.T, path string) *chromium {
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync",
 		"--disable-dev-shm-usage", "about:blank")
-	cmd.ExtraFiles = []*os.File{fromUs, toUs} // 3 and 4
+	cmd.ExtraFiles = []*os.File{fromUs, toUs}                                                                 // 3 and 4
+	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir, "XDG_CONFIG_HOME="+dir, "XDG_CACHE_HOME="+dir) // all of it is removed
 	cmd.Stderr = stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, cmd.Start())
@@ -246,7 +254,7 @@ func (tab *tab) until(expression string) {
 	}
 	var text string
 	tab.try("document.body.innerText", &text)
-	tab.Fatalf("not within %s: %s (%v); the page reads:\n%s", untilLimit, expression, err, text)
+	tab.Fatalf("not within %s: %s (%v); the page reads:\n%.1500s", untilLimit, expression, err, strings.Join(strings.Fields(text), " "))
 }
 
 // load opens url, and again where the answer is not the page but a failure.

@@ -57,22 +57,6 @@ func hashOf(t *testing.T, body, tag string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// TestRehearsalHasItsPlace is for a page that does not move when the script has
-// found out that it is a rehearsal's.
-func TestRehearsalHasItsPlace(t *testing.T) {
-	const hidden, shown = `<section id="rehearsal" aria-label="Rehearsal" hidden>`, `<section id="rehearsal" aria-label="Rehearsal">`
-	for split, want := range map[string]string{"": hidden, "v1=100": shown} {
-		w := httptest.NewRecorder()
-		if split != "" {
-			w.Header().Set("X-Rehearsal", split)
-		}
-		Serve(w)
-		if body := w.Body.String(); !strings.Contains(body, want) || w.Header().Get("Content-Length") != strconv.Itoa(len(body)) {
-			t.Errorf("with X-Rehearsal %q: want %s, and the length of it all", split, want)
-		}
-	}
-}
-
 func TestDocumentStandsAlone(t *testing.T) {
 	_, body := served(t)
 	const limit = 40 << 10

@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// gapTime has at least one whole column of the timeline in it.
-const gapTime = 4500 * time.Millisecond
+// gapTime has at least one whole column of the timeline in it, where the clocks
+// run four times as fast.
+const gapTime = 4500 * time.Millisecond / 4
 
 // column is what the timeline shows of 2 s: the number of answers by revision,
 // and of the failed ones under "". The last column is filling.
@@ -48,26 +49,20 @@ func withColumns(n int, revision string) string {
 // testOverTime shifts traffic, and waits for what shows it, without Reset.
 func testOverTime(tab *tab, program string) {
 	const v1, v2 = "stock-service-example-v1", "stock-service-example-v2"
+	tab.hasten()
 	s := startServer(tab.T, program, "SPLIT=v1=100")
 	tab.load(s.url)
-	tab.setRate(50)
+	tab.setRate(100)
 	tab.until(withColumns(4, "v1"))
-	if r := tab.revisions()[v1]; r.Share != "100.0%" {
+	if r := tab.revisions()[v1]; r.Text != "100.0%" {
 		tab.Errorf("before: %+v", r)
 	}
 	s.put(tab.T, "v1=50,v2=50")
 	tab.until(withColumns(1, "v2"))
 	shifted := tab.revisions()[v1].Count
 	tab.until(withColumns(6, "v2"))
-	tab.eval("window.was = asked", nil)
-	tab.until(fmt.Sprintf("total() >= was + %d", capacity)) // none of before is among the latest
-	tab.eval("pause.click()", nil)
-	tab.until("total() === asked")
-
+	tab.pause()
 	revisions := tab.revisions()
-	for name, r := range revisions {
-		tab.plausible(name+" of the latest", r.Latest, capacity, .5)
-	}
 	if first, second := revisions[v1].Count, revisions[v2].Count; first < second+shifted/2 {
 		tab.Errorf("in all %d and %d, and v1 had %d before the shift: want them counted too", first, second, shifted)
 	}
@@ -88,8 +83,12 @@ func testOverTime(tab *tab, program string) {
 		}
 	}
 	tab.plausible("v2 in the columns after the shift", after[v2], after[v1]+after[v2], .5)
-	if before := columns[step-2]; before[v1] == 0 || len(before) != 1 {
-		tab.Errorf("before the shift a column has %v, want v1 alone", before)
+	before := 0 // columns
+	for _, c := range columns[:step] {
+		before += min(c[v1], 1)
+	}
+	if before < 3 { // and none of them has v2
+		tab.Errorf("v1 answered in %d columns before the shift", before)
 	}
 
 	// a column is drawn as high as the timeline, and its slices as their shares
@@ -105,47 +104,41 @@ func testOverTime(tab *tab, program string) {
 	}
 
 	time.Sleep(gapTime)
-	tab.eval("pause.click()", nil)
+	tab.eval("window.was = total(); pause.click()", nil)
 	tab.until("total() > was")
 	tab.wantGap()
-
-	tab.until(fmt.Sprintf("/^Shares by half minute, the oldest first: (\\d\\d:\\d\\d:\\d\\d [^;]+(; |$)){6}$/.test(timeline.ariaLabel) && / %s \\d+\\.\\d%%/.test(timeline.ariaLabel)", v2))
+	tab.until(fmt.Sprintf("/^Shares by half minute, the oldest first: (\\d\\d:\\d\\d:\\d\\d [^;]+(; |$)){6}$/.test(document.querySelector('#columns').ariaLabel) && / %s \\d+\\.\\d%%/.test(document.querySelector('#columns').ariaLabel)", v2))
 	tab.until("[...document.querySelectorAll('#minutes span')].every(label => /^\\d\\d:\\d\\d$/.test(label.textContent))")
-	tab.eval("pause.click()", nil)
-	tab.until("total() === asked")
-	tab.eval("reset.click()", nil)
-	for i, c := range tab.columns() {
-		if len(c) > 0 {
-			tab.Errorf("after Reset column %d has %v", i, c)
-		}
-	}
 }
 
-// testHours has 100 000 answers of 33 minutes, and then a clock that is set.
+// testHours has 12 000 answers of 4 minutes, and then a clock that is set.
 func testHours(tab *tab, program string) {
 	tab.load(startServer(tab.T, program, "RESOURCE=v1").url)
 	tab.until("total() > 0")
-	tab.eval("pause.click()", nil)
-	tab.until("total() === asked")
-	tab.eval(`{
-		const real = Date.now;
+	tab.pause()
+	tab.eval(`paused = false; // but asks no more
+	{
 		var later = 0, i = 0;
-		Date.now = () => real() + later;
+		for (const clock of [Date, performance]) {
+			const now = clock.now.bind(clock);
+			clock.now = () => now() + later;
+		}
 		var answers = n => {
 			for (const end = i + n; i < end; i++) {
 				later += 20;
-				count({name: 'r-' + i % 40, failure: i % 7 ? '' : '500', pod: 'pod-' + i, latency: 1});
+				count({name: 'r-' + i % 40, failure: i % 7 ? '' : '500', pod: 'pod-' + i, split: '', latency: 1});
+				if (i % 100 === 0) render();
 			}
-			draw();
+			render();
 		};
-		answers(5000);
+		answers(2_000);
 	}`, nil)
-	tab.until("total() >= 5000")
+	tab.until("total() >= 2000")
 	before := tab.elements()
-	tab.eval("answers(95_000)", nil)
-	tab.until("total() >= 100_000")
+	tab.eval("answers(10_000)", nil)
+	tab.until("total() >= 12_000")
 	if after := tab.elements(); before != after {
-		tab.Errorf("%d elements beside the timeline's after 5 000 answers, %d after 100 000", before, after)
+		tab.Errorf("%d elements beside the timeline's after 2 000 answers, %d after 12 000", before, after)
 	}
 	for i, c := range tab.columns() {
 		if n := len(c); n < 1 || n > 12+2 { // the others and the failed ones too
@@ -155,8 +148,9 @@ func testHours(tab *tab, program string) {
 	var pods, latest int
 	tab.eval(`[...tally.revisions.values()].reduce(([pods, latest], revision) =>
 		[pods + revision.pods.size, latest + revision.latest.ok + revision.latest.bad], [0, 0])`, &[]any{&pods, &latest})
-	if pods != capacity || latest != capacity {
-		tab.Errorf("%d pods and %d answers are kept, want those of the latest %d", pods, latest, capacity)
+	const most = 10_000/20 + 1 // answers in 10 s
+	if pods != latest || latest > most || latest < most/2 {
+		tab.Errorf("%d pods and %d answers are kept, want those of the last 10 s", pods, latest)
 	}
 
 	for _, change := range []string{"later += 24 * 3600_000", "later -= 3600_000"} {
@@ -170,31 +164,9 @@ func testHours(tab *tab, program string) {
 	}
 }
 
-// testServiceGone has a gateway that answers for a Service that is gone.
-func testServiceGone(tab *tab, _ string) {
-	var gone atomic.Bool
-	tab.load(standIn(tab.T, func(w http.ResponseWriter, i int) {
-		if gone.Load() {
-			http.Error(w, "", http.StatusNotFound)
-			return
-		}
-		w.Header().Set("X-Revision", fmt.Sprint("v", 1+i%2))
-	}))
-	tab.setRate(50)
-	tab.until("total() >= 100 && banner.textContent === ''")
-	gone.Store(true)
-	tab.until(`/^Every answer since \d\d:\d\d:\d\d is 404, from no revision\.$/.test(banner.textContent) && banner.checkVisibility()`)
-	tab.until("[...revisions.children].every(item => item.querySelector('.share').textContent === '0.0%')")
-	last := func() column { columns := tab.columns(); return columns[len(columns)-2] }
-	if c := last(); c[""] == 0 || len(c) != 1 {
-		tab.Errorf("a column has %v, want failures alone", c)
-	}
-	gone.Store(false)
-	tab.until("banner.textContent === '' && !banner.checkVisibility()")
-}
-
 // testPods has v1 with one pod and v2 with three, of which two go away.
 func testPods(tab *tab, _ string) {
+	tab.hasten()
 	var fewer atomic.Bool
 	tab.load(standIn(tab.T, func(w http.ResponseWriter, i int) {
 		revision, pod := i%2, i%6/2
@@ -206,7 +178,7 @@ func testPods(tab *tab, _ string) {
 	}))
 	tab.setRate(50)
 	facts := func(name, pods string) string {
-		return fmt.Sprintf("document.querySelector('#revisions [data-name=%s] .facts').textContent.startsWith('from %s · median ')", name, pods)
+		return fmt.Sprintf("document.querySelector('#revisions [data-name=%s] .facts').textContent.includes(' · from %s · median ')", name, pods)
 	}
 	tab.until(facts("v1", "1 pod") + " && " + facts("v2", "3 pods"))
 	fewer.Store(true)

@@ -3,10 +3,7 @@ package quote
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -14,22 +11,16 @@ import (
 const maxPrice = 64 // digits and signs
 
 // findPrice reads the price at pointer out of a provider's answer. Providers
-// say in many ways that they do not know a ticker: those wrap ErrUnknown, and
-// say which it was.
+// say in many ways that they do not know a ticker: for those the error wraps
+// ErrUnknown, and says which way it was.
 func findPrice(body []byte, pointer Pointer) (json.Number, error) {
-	body = bytes.TrimPrefix(body, []byte("\ufeff")) // a byte order mark
-	var doc any
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.UseNumber() // the digits that came
-	err := dec.Decode(&doc)
-	if _, end := dec.Token(); err == nil && end != io.EOF {
-		err = errors.New("more than one value")
-	}
-	if err != nil {
-		if len(pointer) > 0 {
-			return "", badGateway("the quote provider's answer is not JSON")
-		}
-		doc = string(body) // a price alone, as $1,201.36
+	var doc any = strings.TrimSpace(string(body)) // N/A, say
+	if json.Valid(body) {
+		decoder := json.NewDecoder(bytes.NewReader(body))
+		decoder.UseNumber()  // to keep the digits as they are
+		decoder.Decode(&doc) // cannot fail: the body is valid
+	} else if len(pointer) > 0 {
+		return "", badGateway("the quote provider's answer is not JSON")
 	}
 	value, ok := pointer.Find(doc)
 	if !ok {
@@ -37,9 +28,6 @@ func findPrice(body []byte, pointer Pointer) (json.Number, error) {
 	}
 	return parsePrice(value)
 }
-
-// the ways to write a number in JSON, and $ and thousands beside
-var pricePattern = regexp.MustCompile(`^(-?)\$?((?:0|[1-9]\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?(?:[eE][+-]?\d+)?)$`)
 
 // parsePrice reads a price, which is a finite number other than 0, out of a
 // JSON value.
@@ -51,26 +39,22 @@ func parsePrice(value any) (json.Number, error) {
 	case json.Number:
 		text = v.String()
 	case string:
-		text = strings.TrimSpace(v)
+		text = v
 	default:
 		return "", badGateway("the quote provider's answer has no price where QUOTE_POINTER points")
 	}
-	if text == "" || strings.EqualFold(text, "N/A") {
-		return "", unknown("the quote provider's price is empty or N/A")
+	switch word := strings.ToUpper(strings.TrimSpace(text)); word {
+	case "", "-", "NA", "N/A", "N/D":
+		return "", unknown(fmt.Sprintf("the quote provider's price is %q", word))
 	}
-	m := pricePattern.FindStringSubmatch(text)
-	if m == nil || len(text) > maxPrice {
-		return "", badGateway("the quote provider's answer has text for a price")
+	number, err := strconv.ParseFloat(text, 64)
+	if err != nil || len(text) > maxPrice || !json.Valid([]byte(text)) { // as 0x1F is not
+		return "", badGateway("the quote provider's price is not a number")
 	}
-	price := m[1] + strings.ReplaceAll(m[2], ",", "")
-	number, err := strconv.ParseFloat(price, 64)
-	switch {
-	case err != nil:
-		return "", badGateway("the quote provider's price is too large for a number")
-	case number == 0:
+	if number == 0 {
 		return "", unknown("the quote provider's price is 0")
 	}
-	return json.Number(strings.Clone(price)), nil // alone, not within the answer
+	return json.Number(text), nil
 }
 
 func unknown(why string) error {

@@ -12,11 +12,10 @@ import (
 
 func TestParsePrice(t *testing.T) {
 	const noPrice = "the quote provider's answer has no price where QUOTE_POINTER points"
-	const noNumber = "the quote provider's answer has text for a price"
+	const noNumber = "the quote provider's price is not a number"
 	const null = "unknown ticker: the quote provider's price is null"
 	const zero = "unknown ticker: the quote provider's price is 0"
-	const empty = "unknown ticker: the quote provider's price is empty or N/A"
-	const tooLarge = "the quote provider's price is too large for a number"
+	const none = "unknown ticker: the quote provider's price is "
 	for _, test := range []struct {
 		value any
 		want  json.Number
@@ -30,13 +29,7 @@ func TestParsePrice(t *testing.T) {
 		{json.Number("0.0001"), "0.0001", ""},
 		{json.Number("201.36000061035156"), "201.36000061035156", ""},
 		{"201.3600", "201.3600", ""},
-		{" 201.36\r\n", "201.36", ""},
 		{"-37.63", "-37.63", ""},
-		{"$201.36", "201.36", ""},
-		{"-$37.63", "-37.63", ""},
-		{"1,201.36", "1201.36", ""},
-		{"$1,201.36", "1201.36", ""},
-		{"12,345,678", "12345678", ""},
 		{"1234567.8", "1234567.8", ""},
 		{json.Number("1.7976931348623157e308"), "1.7976931348623157e308", ""},
 		{json.Number("5e-324"), "5e-324", ""},
@@ -48,19 +41,23 @@ func TestParsePrice(t *testing.T) {
 		{json.Number("0e5"), "", zero},
 		{"0", "", zero},
 		{"0.00", "", zero},
-		{"$0.00", "", zero},
 		{json.Number("1e-400"), "", zero}, // as ParseFloat and JavaScript have it
-		{"-$1e-400", "", zero},
-		{"", "", empty},
-		{" \n", "", empty},
-		{"N/A", "", empty},
-		{"n/a", "", empty},
+		{"", "", none + `""`},
+		{"N/A", "", none + `"N/A"`},
+		{"n/a", "", none + `"N/A"`},
+		{"NA", "", none + `"NA"`},
+		{"N/D", "", none + `"N/D"`},
+		{"-", "", none + `"-"`},
+		{" N/A\n", "", none + `"N/A"`},
 
 		{"abc", "", noNumber},
 		{"NaN", "", noNumber},
 		{"Inf", "", noNumber},
-		{"-", "", noNumber},
-		{"$", "", noNumber},
+		{"--", "", noNumber},
+		{"N/A N/A", "", noNumber},
+		{" 201.36", "", noNumber},
+		{"$201.36", "", noNumber},
+		{"1,201.36", "", noNumber},
 		{".5", "", noNumber},
 		{"5.", "", noNumber},
 		{"+5", "", noNumber},
@@ -68,11 +65,6 @@ func TestParsePrice(t *testing.T) {
 		{"0x1F", "", noNumber},
 		{"1_000", "", noNumber},
 		{"1 000", "", noNumber},
-		{"1,2,3", "", noNumber},
-		{"1,2345", "", noNumber},
-		{"1234,567", "", noNumber},
-		{",123", "", noNumber},
-		{"0,123", "", noNumber},
 		{"201,36", "", noNumber},
 		{"1e", "", noNumber},
 		{"201.36 USD", "", noNumber},
@@ -81,11 +73,10 @@ func TestParsePrice(t *testing.T) {
 		{"1\n2", "", noNumber},
 		{strings.Repeat("1", 65), "", noNumber},
 
-		{json.Number("1e400"), "", tooLarge}, // Infinity in JavaScript
-		{json.Number("-1e400"), "", tooLarge},
-		{"1e400", "", tooLarge},
-		{"$1,000e308", "", tooLarge},
-		{json.Number("1e99999999999999999999"), "", tooLarge},
+		{json.Number("1e400"), "", noNumber}, // Infinity in JavaScript
+		{json.Number("-1e400"), "", noNumber},
+		{"1e400", "", noNumber},
+		{json.Number("1e99999999999999999999"), "", noNumber},
 
 		{true, "", noPrice},
 		{false, "", noPrice},
@@ -109,7 +100,7 @@ func TestParsePrice(t *testing.T) {
 func TestFindPrice(t *testing.T) {
 	const nothing = "unknown ticker: the quote provider's answer has nothing where QUOTE_POINTER points"
 	const null = "unknown ticker: the quote provider's price is null"
-	const empty = "unknown ticker: the quote provider's price is empty or N/A"
+	const noNumber = "the quote provider's price is not a number"
 	for _, test := range []struct {
 		pointer, body string
 		want          json.Number
@@ -118,21 +109,19 @@ func TestFindPrice(t *testing.T) {
 		{"", "201.3600", "201.3600", ""},
 		{"", "201.36\n", "201.36", ""},
 		{"", `"201.36"`, "201.36", ""},
-		{"", "$1,201.36\n", "1201.36", ""},
-		{"", "1,201.36", "1201.36", ""},
-		{"", "", "", empty},
+		{"", "", "", "unknown ticker: the quote provider's price is \"\""},
+		{"", "\n", "", "unknown ticker: the quote provider's price is \"\""},
 		{"", "null", "", null},
-		{"", "N/A", "", empty},
-		{"", "\ufeff201.36", "201.36", ""},
-		{"", "\ufeff$1,201.36", "1201.36", ""},
-		{"", "\ufeff\ufeff1", "", "the quote provider's answer has text for a price"},
-		{"", "1 2", "", "the quote provider's answer has text for a price"},
-		{"", "<html>1</html>", "", "the quote provider's answer has text for a price"},
+		{"", "N/A\r\n", "", "unknown ticker: the quote provider's price is \"N/A\""},
+		{"", `"N/D"`, "", "unknown ticker: the quote provider's price is \"N/D\""},
+		{"/price", `{"price":"NA"}`, "", "unknown ticker: the quote provider's price is \"NA\""},
+		{"", "\ufeff1", "", noNumber},
+		{"", "1 2", "", noNumber},
+		{"", "<html>1</html>", "", noNumber},
 		{"", `{"price":1}`, "", "the quote provider's answer has no price where QUOTE_POINTER points"},
 
 		{"/price", `{"price":201.3600}`, "201.3600", ""},
-		{"/price", "\ufeff" + `{"price":201.36}`, "201.36", ""},
-		{"/price", `{"price":1e400}`, "", "the quote provider's price is too large for a number"},
+		{"/price", `{"price":1e400}`, "", noNumber},
 		{"/price", `{"price":null}`, "", null},
 		{"/price", `{"Price":1}`, "", nothing},
 		{"/price", `[]`, "", nothing},
@@ -158,7 +147,7 @@ func TestFindPrice(t *testing.T) {
 
 // What the cache keeps of an answer is the price, not the answer around it.
 func TestKeptPriceIsSmall(t *testing.T) {
-	body := []byte(strings.Repeat(" ", maxBody-1) + "$1")
+	body := []byte(strings.Repeat(" ", maxBody-1) + "1")
 	heap := func() uint64 {
 		var stats runtime.MemStats
 		runtime.GC()
@@ -184,7 +173,7 @@ func TestKeptPriceIsSmall(t *testing.T) {
 // refused is not repeated.
 func FuzzPrice(f *testing.F) {
 	for _, answer := range []string{
-		"201.36", "-$1,201.36\n", "1e400", "1e-400", "0x1F", "Inf", "NaN", "1_000", "\ufeff1", "007", `{"price":1}`, "null", "N/A", "\"5\"", "<html>",
+		"201.36", "-1201.36\n", "1e400", "1e-400", "0x1F", "Inf", "NaN", "1_000", "\ufeff1", "007", `{"price":1}`, "null", "N/A", "\"5\"", "<html>",
 	} {
 		f.Add(answer)
 	}

@@ -3,7 +3,6 @@
 package quote
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -20,11 +19,13 @@ type Quote struct {
 	Day string
 }
 
-// Source gives quotes. The ticker must come from ParseTicker.
+// Source gives quotes. The ticker must come from ParseTicker. The error is or
+// wraps ErrUnknown or an *UpstreamError.
 //
-// The error is or wraps ErrUnknown, an *UpstreamError, or ctx's own.
+// There is no context: a fetch takes 5 s at most, and many clients may wait for
+// it, so one that leaves must not cancel it.
 type Source interface {
-	Quote(ctx context.Context, ticker string) (Quote, error)
+	Quote(ticker string) (Quote, error)
 }
 
 // ErrUnknown says that the source has no price for the ticker.
@@ -45,22 +46,16 @@ type UpstreamError struct {
 
 func (e *UpstreamError) Error() string { return e.Reason }
 
+const (
+	alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	punctuation  = ".-^="
+)
+
 // ParseTicker returns s in upper case, or ErrTicker.
 func ParseTicker(s string) (string, error) {
-	if len(s) < 1 || len(s) > 15 {
-		return "", ErrTicker
-	}
-	alphanumeric := false
-	for _, c := range []byte(s) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-			alphanumeric = true
-		case strings.IndexByte(".-^=", c) < 0:
-			return "", ErrTicker
-		}
-	}
-	// "." and ".." would climb in the provider's path
-	if !alphanumeric {
+	foreign := strings.Trim(s, alphanumeric+punctuation) != ""
+	bare := strings.Trim(s, punctuation) == "" // ".." would climb in the provider's path
+	if len(s) > 15 || foreign || bare {
 		return "", ErrTicker
 	}
 	return strings.ToUpper(s), nil

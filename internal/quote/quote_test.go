@@ -29,18 +29,19 @@ func TestParseTicker(t *testing.T) {
 }
 
 func TestSample(t *testing.T) {
-	for ticker, q := range closing {
+	for ticker, price := range closing {
 		if parsed, err := ParseTicker(ticker); parsed != ticker || err != nil {
 			t.Errorf("%s can never be asked for", ticker)
 		}
-		if price, err := parsePrice(q.Price); price != q.Price || err != nil {
-			t.Errorf("%s: %s, %v", ticker, q.Price, err)
+		if parsed, err := parsePrice(price); parsed != price || err != nil {
+			t.Errorf("%s: %s, %v", ticker, price, err)
 		}
-		if got, err := (Sample{}).Quote(t.Context(), ticker); got != q || err != nil || q.Origin != "sample" || q.Day != SampleDay {
+		want := Quote{Price: price, Origin: "sample", Day: SampleDay}
+		if got, err := (Sample{}).Quote(ticker); got != want || err != nil {
 			t.Errorf("%s: %+v, %v", ticker, got, err)
 		}
 	}
-	if got, err := (Sample{}).Quote(t.Context(), "NOPE"); got != (Quote{}) || err != ErrUnknown {
+	if got, err := (Sample{}).Quote("NOPE"); got != (Quote{}) || err != ErrUnknown {
 		t.Errorf("NOPE: %+v, %v", got, err)
 	}
 }

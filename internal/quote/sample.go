@@ -1,9 +1,6 @@
 package quote
 
-import (
-	"context"
-	"encoding/json"
-)
+import "encoding/json"
 
 // SampleDay is the day whose closing prices Sample has, YYYY-MM-DD.
 const SampleDay = "2025-05-22"
@@ -12,25 +9,21 @@ const SampleDay = "2025-05-22"
 // tickers, in US dollars, as published for SampleDay.
 type Sample struct{}
 
-var closing = map[string]Quote{
-	"AAPL":  sample("201.36"),
-	"AMZN":  sample("203.10"),
-	"GOOGL": sample("170.87"),
-	"META":  sample("636.57"),
-	"MSFT":  sample("454.86"),
-	"NVDA":  sample("132.83"),
-	"TSLA":  sample("341.04"),
-}
-
-func sample(price string) Quote {
-	return Quote{Price: json.Number(price), Origin: "sample", Day: SampleDay}
+var closing = map[string]json.Number{
+	"AAPL":  "201.36",
+	"AMZN":  "203.10",
+	"GOOGL": "170.87",
+	"META":  "636.57",
+	"MSFT":  "454.86",
+	"NVDA":  "132.83",
+	"TSLA":  "341.04",
 }
 
 // Quote implements Source.
-func (Sample) Quote(_ context.Context, ticker string) (Quote, error) {
-	q, ok := closing[ticker]
+func (Sample) Quote(ticker string) (Quote, error) {
+	price, ok := closing[ticker]
 	if !ok {
 		return Quote{}, ErrUnknown
 	}
-	return q, nil
+	return Quote{Price: price, Origin: "sample", Day: SampleDay}, nil
 }

@@ -3,6 +3,8 @@ package quote
 import (
 	"errors"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -13,10 +15,10 @@ type Template struct {
 
 // ParseTemplate checks that template is an http or https URL with {ticker},
 // and perhaps {key}, in its path or query. Its errors do not repeat the
-// template, which may have a key in it.
-func ParseTemplate(template, key string) (Template, error) {
-	u, err := url.Parse(expand(template, "AAPL", key))
-	// a brace is refused in a host, and allowed in a path and a query
+// template, which may contain a key.
+func ParseTemplate(template string) (Template, error) {
+	u, err := url.Parse(Template{url: template, key: "KEY"}.expand("AAPL"))
+	// net/url refuses a brace in a host, and allows it in a path and a query
 	_, misplaced := url.Parse(template)
 	switch {
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
@@ -30,7 +32,13 @@ func ParseTemplate(template, key string) (Template, error) {
 	case misplaced != nil:
 		return Template{}, errors.New("{ticker} and {key} belong in the path or query")
 	}
-	return Template{url: template, host: u.Host, key: key}, nil
+	return Template{url: template, host: u.Host}, nil
+}
+
+// WithKey returns the template with what {key} stands for.
+func (t Template) WithKey(key string) Template {
+	t.key = key
+	return t
 }
 
 // NeedsKey tells whether the template has a place for a key.
@@ -39,8 +47,24 @@ func (t Template) NeedsKey() bool { return strings.Contains(t.url, "{key}") }
 // Host is the provider's host, with the port if the template names one.
 func (t Template) Host() string { return t.host }
 
-func expand(template, ticker, key string) string {
-	return strings.NewReplacer("{ticker}", escape(ticker), "{key}", escape(key)).Replace(template)
+// redact returns text with {key} in place of the key, whether that is written
+// as it is, escaped as in a URL, or quoted as in Go.
+func (t Template) redact(text string) string {
+	if t.key == "" {
+		return text
+	}
+	quoted := strconv.Quote(t.key)
+	forms := []string{t.key, quoted[1 : len(quoted)-1], escape(t.key), url.QueryEscape(t.key), url.PathEscape(t.key)}
+	for i, form := range forms {
+		forms[i] = regexp.QuoteMeta(form)
+	}
+	// some write %2F as %2f
+	return regexp.MustCompile("(?i)"+strings.Join(forms, "|")).ReplaceAllLiteralString(text, "{key}")
+}
+
+// expand returns the URL for a ticker.
+func (t Template) expand(ticker string) string {
+	return strings.NewReplacer("{ticker}", escape(ticker), "{key}", escape(t.key)).Replace(t.url)
 }
 
 // escape makes s safe in a path and in a query alike.

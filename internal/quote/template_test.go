@@ -12,7 +12,7 @@ func TestParseTemplate(t *testing.T) {
 		"http://[::1]:8080?s={ticker}":                       "[::1]:8080",
 		"https://api.example.com/{key}/{ticker}?again={key}": "api.example.com",
 	} {
-		got, err := ParseTemplate(template, "secret")
+		got, err := ParseTemplate(template)
 		if err != nil || got.Host() != want || got.NeedsKey() != strings.Contains(template, "key") {
 			t.Errorf("%s: %v, host %s, needs key: %t", template, err, got.Host(), got.NeedsKey())
 		}
@@ -43,9 +43,28 @@ func TestParseTemplate(t *testing.T) {
 		"https://example.com/secret#{ticker}":   "what follows # in a URL is not sent; write a # as %23",
 		"https://example.com/{ticker}?k=secr#t": "what follows # in a URL is not sent; write a # as %23",
 	} {
-		got, err := ParseTemplate(template, "secret")
+		got, err := ParseTemplate(template)
 		if err == nil || err.Error() != want || got != (Template{}) {
 			t.Errorf("%q: %v, want %s", template, err, want)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for _, test := range []struct{ key, text, want string }{
+		{"s3cret", "/AAPL?key=s3cret", "/AAPL?key={key}"},
+		{"s3cret", "S3CRET s3crets3cret", "{key} {key}{key}"},
+		{"a&b c/+", "raw a&b c/+", "raw {key}"},
+		{"a&b c/+", "as sent a%26b%20c%2F%2B", "as sent {key}"},
+		{"a&b c/+", "in lower case a%26b%20c%2f%2b", "in lower case {key}"},
+		{"a&b c/+", "of a query a%26b+c%2F%2B", "of a query {key}"},
+		{"a&b c/+", "of a path a&b%20c%2F+", "of a path {key}"},
+		{`a"b\c`, `quoted "a\"b\\c"`, `quoted "{key}"`},
+		{"$1.*", "a pattern $1.* is none", "a pattern {key} is none"},
+		{"", "nothing to replace", "nothing to replace"},
+	} {
+		if got := (Template{}).WithKey(test.key).redact(test.text); got != test.want {
+			t.Errorf("%q of key %q: %q, want %q", test.text, test.key, got, test.want)
 		}
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -16,8 +17,14 @@ import (
 
 const (
 	fetchTimeout = 5 * time.Second
-	maxBody      = 1 << 20
-	maxHold      = time.Minute
+	// connectTimeout is shorter than fetchTimeout, so that the log can tell a
+	// provider that cannot be reached from one that is slow.
+	connectTimeout = 4 * time.Second
+	maxHeader      = 64 << 10 // bytes
+	maxBody        = 1 << 20  // bytes
+	maxHold        = time.Minute
+	// unknownInterval is how often an unknown ticker is logged at most.
+	unknownInterval = time.Minute
 	// some providers answer Go's own User-Agent with 429
 	userAgent = "Mozilla/5.0 (compatible; rest-api-go)"
 )
@@ -28,81 +35,82 @@ type Upstream struct {
 	template Template
 	pointer  Pointer
 	timeout  time.Duration
-	// a RoundTripper rather than a Client: it follows no redirect, which
-	// would carry the key elsewhere, and its errors do not hold the URL
+	// transport is no http.Client, which would follow redirects, and so carry
+	// the key elsewhere.
 	transport http.RoundTripper
-	// priced tells whether a price was ever read, misses how many tickers were
-	// unknown since the last one
-	priced atomic.Bool
-	misses atomic.Int64
+	log       *slog.Logger
+	// unknownLogged is true for unknownInterval after an unknown ticker was
+	// logged.
+	unknownLogged atomic.Bool
 }
 
 // NewUpstream returns a Source that asks the provider at template and reads
 // the price at pointer. It keeps each answer for ttl, gives a fetch 5 s in all,
-// and logs each fetch that fails. While the provider's rate limit is reached it
-// serves only what it keeps. It obeys HTTP_PROXY, HTTPS_PROXY, NO_PROXY and
-// SSL_CERT_FILE.
+// and logs each fetch that fails, without the key. While the provider's rate
+// limit is reached, it serves only what it keeps. It obeys HTTP_PROXY,
+// HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE.
 //
-// Discard the standard log: net/http writes there what a provider sends before
-// it is asked, and that may repeat an earlier request, with the key.
+// Keep the standard log out of sight: net/http writes there what a provider
+// sends before it is asked, and that may repeat an earlier request.
 func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slog.Logger) *Upstream {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxResponseHeaderBytes = maxBody
+	transport.DialContext = (&net.Dialer{Timeout: connectTimeout}).DialContext
+	transport.TLSHandshakeTimeout = connectTimeout
+	transport.MaxResponseHeaderBytes = maxHeader
 	// on a connection that is used again, one answer too many would be taken
 	// for the price of the next ticker
 	transport.DisableKeepAlives = true
-	transport.OnProxyConnectResponse = checkProxy
+	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+		if resp.StatusCode != http.StatusOK { // net/http would return its text alone, such as Forbidden
+			return fmt.Errorf("the proxy answered with status %d", resp.StatusCode)
+		}
+		return nil
+	}
 	u := &Upstream{
 		template:  template,
 		pointer:   pointer,
 		timeout:   fetchTimeout,
 		transport: transport,
+		log:       log,
 	}
-	u.cache = cache{fetch: u.fetch, ttl: ttl, size: cacheSize, log: log, entries: map[string]*entry{}}
+	u.cache = cache{fetch: u.fetch, ttl: ttl, entries: map[string]*entry{}}
 	return u
 }
 
 func (u *Upstream) fetch(ticker string) (Quote, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
-	defer cancel()
-	var at progress
-	price, err := u.price(httptrace.WithClientTrace(ctx, at.trace()), ticker, &at)
-	if err != nil && ctx.Err() != nil {
-		err = at.late(u.timeout)
-	}
-	switch {
-	case err == nil:
-		u.priced.Store(true)
-		u.misses.Store(0)
-		return Quote{Price: price, Origin: "upstream"}, nil
-	case !errors.Is(err, ErrUnknown):
-		u.log.Warn("no quote", "ticker", ticker, "provider", u.template.Host(), "err", err)
+	price, err := u.price(ticker)
+	if err != nil {
+		u.logFailure(ticker, err)
 		return Quote{}, err
 	}
-	if n := u.misses.Add(1); suspect(n, u.priced.Load()) {
-		u.log.Warn("unknown tickers only", "count", n, "ticker", ticker, "provider", u.template.Host(), "err", err)
+	return Quote{Price: price, Origin: "upstream"}, nil
+}
+
+// logFailure logs why there is no quote. Of the unknown tickers it logs one a
+// minute: clients who ask for nonsense do not fill the log, and a mistake in
+// QUOTE_URL, QUOTE_KEY or QUOTE_POINTER shows.
+func (u *Upstream) logFailure(ticker string, err error) {
+	if errors.Is(err, ErrUnknown) {
+		if !u.unknownLogged.CompareAndSwap(false, true) {
+			return
+		}
+		time.AfterFunc(unknownInterval, func() { u.unknownLogged.Store(false) })
 	}
-	return Quote{}, ErrUnknown
+	u.log.Warn("no quote", "ticker", ticker, "provider", u.template.Host(), "err", err)
 }
 
-// suspect tells whether to log the nth unknown ticker in a row. Where there was
-// never a price, or none for long, the mistake may be in QUOTE_URL, QUOTE_KEY
-// or QUOTE_POINTER. Only the powers of 2 are logged, so that clients who ask
-// for nonsense do not fill the log.
-func suspect(n int64, priced bool) bool {
-	return n&(n-1) == 0 && (!priced || n >= 16)
-}
-
-func (u *Upstream) price(ctx context.Context, ticker string, at *progress) (json.Number, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, expand(u.template.url, ticker, u.template.key), nil)
+func (u *Upstream) price(ticker string) (json.Number, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.template.expand(ticker), nil)
 	if err != nil {
-		return "", badGateway("the quote provider's URL does not take this ticker")
+		return "", u.noAnswer(err)
 	}
 	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Accept", "application/json, text/plain, */*")
 	resp, err := u.transport.RoundTrip(req)
 	if err != nil {
-		return "", at.failure(err)
+		return "", u.noAnswer(err)
 	}
 	defer resp.Body.Close()
 
@@ -119,23 +127,40 @@ func (u *Upstream) price(ctx context.Context, ticker string, at *progress) (json
 	}
 
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	switch {
-	case err != nil && broken(err):
-		return "", badGateway("the quote provider broke off its answer")
-	case err != nil:
-		return "", badGateway("the quote provider's answer cannot be decoded")
-	case len(body) > maxBody:
+	if err != nil {
+		return "", u.noAnswer(err)
+	}
+	if len(body) > maxBody {
 		return "", badGateway("the quote provider's answer is larger than 1 MiB")
 	}
 	return findPrice(body, u.pointer)
 }
 
-// retryAfter is how long the provider wants to be left alone, from 1 s to a
-// minute; where it does not say, it is fallback.
+// noAnswer says in a few words what err means, for clients, and adds net/http's
+// words for the log. These may repeat what the provider sent, and so the key.
+func (u *Upstream) noAnswer(err error) error {
+	failure := &UpstreamError{Status: http.StatusBadGateway, Reason: "the quote provider gave no valid answer"}
+	var timeout net.Error
+	var network *net.OpError
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		failure.Status, failure.Reason = http.StatusGatewayTimeout, "the quote provider did not answer in time"
+	case errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect"):
+		failure.Reason = "the quote provider cannot be reached"
+	}
+	return fmt.Errorf("%w: %.300s", failure, u.template.redact(err.Error()))
+}
+
+func badGateway(reason string) error {
+	return &UpstreamError{Status: http.StatusBadGateway, Reason: reason}
+}
+
+// retryAfter is how long the provider asks to be left alone, from 1 s to a
+// minute. Where it does not say, it is fallback.
 func retryAfter(header http.Header, fallback time.Duration) time.Duration {
 	wait, value := fallback, header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-		wait = time.Duration(min(seconds, uint64(maxHold/time.Second))) * time.Second
+	if seconds, err := strconv.Atoi(value); err == nil {
+		wait = min(time.Duration(seconds), maxHold/time.Second) * time.Second
 	} else if date, err := http.ParseTime(value); err == nil {
 		wait = time.Until(date)
 	}

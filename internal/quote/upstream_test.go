@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,11 +78,11 @@ func TestProviders(t *testing.T) {
 			}))
 			defer server.Close()
 
-			if _, err := ParseTemplate(test.template, key); err != nil {
+			if _, err := ParseTemplate(test.template); err != nil {
 				t.Fatal(err)
 			}
 			_, rest, _ := strings.Cut(test.template, "://")
-			template, err := ParseTemplate(server.URL+rest[strings.Index(rest, "/"):], key)
+			template, err := ParseTemplate(server.URL + rest[strings.Index(rest, "/"):])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,10 +91,10 @@ func TestProviders(t *testing.T) {
 				t.Fatal(err)
 			}
 			var log strings.Builder
-			upstream := NewUpstream(template, pointer, time.Minute, slog.New(slog.NewTextHandler(&log, nil)))
+			upstream := NewUpstream(template.WithKey(key), pointer, time.Minute, slog.New(slog.NewTextHandler(&log, nil)))
 
 			for ticker, escaped := range map[string]string{"AAPL": "AAPL", "BRK.B": "BRK.B", "^GSPC": "%5EGSPC", "EURUSD=X": "EURUSD%3DX"} {
-				q, err := upstream.Quote(t.Context(), ticker)
+				q, err := upstream.Quote(ticker)
 				if want := (Quote{Price: "201.36000", Origin: "upstream"}); q != want || err != nil {
 					t.Errorf("%s: %+v, %v", ticker, q, err)
 				}
@@ -104,11 +103,11 @@ func TestProviders(t *testing.T) {
 					t.Errorf("%s: asked for %s, want %s", ticker, target, want)
 				}
 			}
-			if q, err := upstream.Quote(t.Context(), "NOPE"); err != ErrUnknown {
+			if q, err := upstream.Quote("NOPE"); !errors.Is(err, ErrUnknown) {
 				t.Errorf("NOPE: %+v, %v", q, err)
 			}
-			if log.Len() > 0 {
-				t.Error(&log)
+			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "ticker=NOPE") {
+				t.Errorf("the log has %q, want the unknown ticker alone", got)
 			}
 		})
 	}
@@ -133,14 +132,16 @@ func answer(status int, body string, header ...string) *http.Response {
 
 // ask returns what a client sees: the price, or the status, Retry-After and
 // reason.
-func ask(t *testing.T, u *Upstream, ticker string) string {
-	q, err := u.Quote(t.Context(), ticker)
+func ask(u *Upstream, ticker string) string {
+	q, err := u.Quote(ticker)
 	var failure *UpstreamError
 	switch {
 	case err == nil:
 		return q.Price.String()
 	case errors.As(err, &failure):
 		return fmt.Sprintf("%d %s %s", failure.Status, failure.RetryAfter, failure.Reason)
+	case errors.Is(err, ErrUnknown):
+		return "unknown"
 	}
 	return err.Error()
 }
@@ -161,7 +162,6 @@ func TestRateLimit(t *testing.T) {
 		{"seconds", "30", time.Minute, 30 * time.Second, "30"},
 		{"a date", "DATE", time.Minute, 30 * time.Second, "30"},
 		{"a minute at most", "86400", time.Hour, time.Minute, "60"},
-		{"more seconds than there are", "99999999999999999999999", 10 * time.Second, time.Minute, "60"},
 		{"a date far away", "Fri, 31 Dec 9999 23:59:59 GMT", time.Hour, time.Minute, "60"},
 		{"a date in the past", "Thu, 22 May 1975 20:00:00 GMT", time.Hour, time.Second, "1"},
 		{"0", "0", time.Hour, time.Second, "1"},
@@ -169,7 +169,9 @@ func TestRateLimit(t *testing.T) {
 		{"nothing, a long TTL", "", time.Hour, time.Minute, "60"},
 		{"nothing, a broken TTL", "", 2500 * time.Millisecond, 2500 * time.Millisecond, "3"},
 		{"nothing, no TTL", "", 0, time.Second, "1"},
-		{"negative", "-5", 10 * time.Second, 10 * time.Second, "10"},
+		{"negative", "-5", time.Hour, time.Second, "1"},
+		{"more seconds than a duration has", "9223372036854775807", time.Hour, time.Minute, "60"},
+		{"more seconds than a number has", "99999999999999999999999", 10 * time.Second, 10 * time.Second, "10"},
 		{"a fraction", "1.5", 10 * time.Second, 10 * time.Second, "10"},
 		{"words", "soon", 10 * time.Second, 10 * time.Second, "10"},
 	} {
@@ -184,20 +186,20 @@ func TestRateLimit(t *testing.T) {
 					return answer(429, "", "Retry-After", strings.Replace(test.retryAfter, "DATE", date, 1))
 				}, test.ttl, io.Discard)
 				start := time.Now()
-				if got, want := ask(t, upstream, "AAPL"), "503 "+test.told+limited; got != want {
+				if got, want := ask(upstream, "AAPL"), "503 "+test.told+limited; got != want {
 					t.Errorf("%s, want %s", got, want)
 				}
 				for i := range 50 {
-					if got, want := ask(t, upstream, fmt.Sprintf("T%d", i)), "503 "+test.told+limited; got != want {
+					if got, want := ask(upstream, fmt.Sprintf("T%d", i)), "503 "+test.told+limited; got != want {
 						t.Errorf("%s, want %s", got, want)
 					}
 				}
 				time.Sleep(test.hold - time.Since(start) - time.Millisecond)
-				if got, want := ask(t, upstream, "AAPL"), "503 1"+limited; got != want || fetches != 1 {
+				if got, want := ask(upstream, "AAPL"), "503 1"+limited; got != want || fetches != 1 {
 					t.Errorf("at the end: %s, want %s; %d fetches", got, want, fetches)
 				}
 				time.Sleep(time.Millisecond)
-				if got := ask(t, upstream, "AAPL"); got != "201.36" {
+				if got := ask(upstream, "AAPL"); got != "201.36" {
 					t.Errorf("afterwards: %s", got)
 				}
 			})
@@ -206,7 +208,7 @@ func TestRateLimit(t *testing.T) {
 }
 
 // A rate limit touches neither what is kept nor the fetches that are under way,
-// and the longest counts.
+// and the provider's last word counts.
 func TestRateLimitBesideOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fetches atomic.Int32
@@ -215,36 +217,36 @@ func TestRateLimitBesideOthers(t *testing.T) {
 			switch ticker {
 			case "SLOW":
 				time.Sleep(3 * time.Second)
-			case "LONG":
-				return answer(429, "", "Retry-After", "30")
 			case "SHORT":
-				time.Sleep(time.Second)
 				return answer(429, "", "Retry-After", "5")
+			case "LONG":
+				time.Sleep(time.Second)
+				return answer(429, "", "Retry-After", "29")
 			case "NOPE":
 				return answer(404, "")
 			}
 			return answer(200, "201.36")
 		}, 20*time.Second, io.Discard)
-		ask(t, upstream, "KEPT")
-		ask(t, upstream, "NOPE")
+		ask(upstream, "KEPT")
+		ask(upstream, "NOPE")
 
 		start := time.Now()
 		for ticker, want := range map[string]string{
-			"SLOW":  "201.36",
-			"SHORT": "503 5 the quote provider's rate limit is reached",
+			"SLOW": "201.36",
+			"LONG": "503 29 the quote provider's rate limit is reached",
 		} {
 			for range 2 { // the second shares the fetch of the first
 				go func() {
-					if got := ask(t, upstream, ticker); got != want {
+					if got := ask(upstream, ticker); got != want {
 						t.Errorf("%s, under way: %s, want %s", ticker, got, want)
 					}
 				}()
 			}
 		}
 		synctest.Wait()
-		ask(t, upstream, "LONG")
+		ask(upstream, "SHORT")
 		go func() { // the fetch of SLOW is still under way
-			if got := ask(t, upstream, "SLOW"); got != "201.36" {
+			if got := ask(upstream, "SLOW"); got != "201.36" {
 				t.Errorf("a late one: %s", got)
 			}
 		}()
@@ -253,14 +255,14 @@ func TestRateLimitBesideOthers(t *testing.T) {
 			ticker, want string
 		}{
 			{4 * time.Second, "KEPT", "201.36"},
-			{4 * time.Second, "NOPE", "unknown ticker"},
+			{4 * time.Second, "NOPE", "unknown"},
 			{4 * time.Second, "SLOW", "201.36"},
 			{4 * time.Second, "OTHER", "503 26 the quote provider's rate limit is reached"},
 			{20500 * time.Millisecond, "KEPT", "503 10 the quote provider's rate limit is reached"}, // expired
 			{29999 * time.Millisecond, "OTHER", "503 1 the quote provider's rate limit is reached"},
 		} {
 			time.Sleep(time.Until(start.Add(step.at)))
-			if got := ask(t, upstream, step.ticker); got != step.want {
+			if got := ask(upstream, step.ticker); got != step.want {
 				t.Errorf("%s at %v: %s, want %s", step.ticker, step.at, got, step.want)
 			}
 		}
@@ -268,74 +270,44 @@ func TestRateLimitBesideOthers(t *testing.T) {
 			t.Errorf("%d fetches", n)
 		}
 		time.Sleep(time.Millisecond)
-		if got := ask(t, upstream, "OTHER"); got != "201.36" {
+		if got := ask(upstream, "OTHER"); got != "201.36" {
 			t.Errorf("afterwards: %s", got)
 		}
 	})
 }
 
-// Where there never was a price, or none for long, the log says what the
-// provider answers instead, in few lines.
+// The log tells one unknown ticker a minute, and what the provider answered.
 func TestUnknownTickersInTheLog(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		pointer Pointer
-		price   string // an answer with a price of 1
 		status  int
 		body    string
 		why     string
 	}{
-		{"a mistyped path", nil, `1`, 404, "", "the quote provider answered with status 404"},
-		{"a mistyped pointer", Pointer{"prise"}, `{"prise":1}`, 200, `{"price":1}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
-		{"an error object", Pointer{"price"}, `{"price":1}`, 200, `{"status":"error"}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
-		{"null", Pointer{"price"}, `{"price":1}`, 200, `{"price":null}`, "the quote provider's price is null"},
-		{"0", nil, `1`, 200, "0.00", "the quote provider's price is 0"},
-		{"an empty answer", nil, `1`, 200, "", "the quote provider's price is empty or N/A"},
+		{"a mistyped path", nil, 404, "", "the quote provider answered with status 404"},
+		{"a mistyped pointer", Pointer{"prise"}, 200, `{"price":1}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
+		{"an error object", Pointer{"price"}, 200, `{"status":"error"}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
+		{"null", Pointer{"price"}, 200, `{"price":null}`, "the quote provider's price is null"},
+		{"0", nil, 200, "0.00", "the quote provider's price is 0"},
+		{"N/A", nil, 200, "N/A", `the quote provider's price is \"N/A\"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var lines strings.Builder
-			upstream := asking(func(ticker string) *http.Response {
-				if ticker == "AAPL" {
-					return answer(200, test.price)
-				}
-				return answer(test.status, test.body)
-			}, 0, &lines)
-			upstream.pointer = test.pointer
-			price := func() {
-				if got := ask(t, upstream, "AAPL"); got != "1" {
-					t.Errorf("AAPL: %s", got)
-				}
-			}
-			// unknown asks n times, and returns the counts in the log
-			unknown := func(n int) (counts []string) {
-				lines.Reset()
-				for range n {
-					if got := ask(t, upstream, "NOPE"); got != "unknown ticker" {
+			synctest.Test(t, func(t *testing.T) {
+				var lines strings.Builder
+				upstream := asking(func(string) *http.Response { return answer(test.status, test.body) }, 0, &lines)
+				upstream.pointer = test.pointer
+				for range 100 { // for 5 minutes
+					if got := ask(upstream, "NOPE"); got != "unknown" {
 						t.Errorf("NOPE: %s", got)
 					}
+					time.Sleep(3 * time.Second)
 				}
-				for line := range strings.Lines(lines.String()) {
-					_, told, _ := strings.Cut(strings.TrimSpace(line), `level=WARN msg="unknown tickers only" count=`)
-					count, rest, _ := strings.Cut(told, " ")
-					if want := `ticker=NOPE provider=example.com err="unknown ticker: ` + test.why + `"`; rest != want {
-						t.Errorf("%s, want %s", line, want)
-					}
-					counts = append(counts, count)
+				const told = `level=WARN msg="no quote" ticker=NOPE provider=example.com err="unknown ticker: `
+				if n := strings.Count(lines.String(), told+test.why+"\"\n"); n != 5 || strings.Count(lines.String(), "\n") != n {
+					t.Errorf("%d lines, want 5 with %s:\n%s", n, test.why, &lines)
 				}
-				return counts
-			}
-
-			if got, want := unknown(1000), strings.Fields("1 2 4 8 16 32 64 128 256 512"); !slices.Equal(got, want) {
-				t.Errorf("no price ever: %q, want %q", got, want)
-			}
-			price()
-			if got := unknown(15); len(got) > 0 {
-				t.Errorf("after a price: %q", got)
-			}
-			price()
-			if got, want := unknown(100), []string{"16", "32", "64"}; !slices.Equal(got, want) {
-				t.Errorf("no price for long: %q, want %q", got, want)
-			}
+			})
 		})
 	}
 }
@@ -349,13 +321,13 @@ func TestConnectionIsOfOneFetch(t *testing.T) {
 		io.WriteString(w, "1")
 	}))
 	defer server.Close()
-	template, err := ParseTemplate(server.URL+"/{ticker}", "")
+	template, err := ParseTemplate(server.URL + "/{ticker}")
 	if err != nil {
 		t.Fatal(err)
 	}
 	upstream := NewUpstream(template, nil, 0, slog.New(slog.DiscardHandler))
 	for range 9 {
-		if got := ask(t, upstream, "AAPL"); got != "1" {
+		if got := ask(upstream, "AAPL"); got != "1" {
 			t.Error(got)
 		}
 	}

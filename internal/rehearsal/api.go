@@ -2,10 +2,11 @@ package rehearsal
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/knative-sample/rest-api-go/internal/accept"
 )
@@ -13,30 +14,30 @@ import (
 // path is where the split is told and changed, at every host.
 const path = "/rehearsal"
 
-// maxBody is more than the longest split has, in bytes.
-const maxBody = 16 << 10
+const maxBody = 16 << 10 // bytes, more than the longest split has
 
-// File is one of the files that are applied to a cluster.
-type File struct {
-	Name string `json:"file"`
-	// Split of the traffic once the file is applied.
-	Split string `json:"split"`
-	Does  string `json:"does"`
+// file is one of the files that are applied to a cluster.
+type file struct {
+	Name   string `json:"file"`
+	Split  string `json:"split"`  // of the traffic once it is applied
+	Latest string `json:"latest"` // tag of its template's revision
+	Does   string `json:"does"`
 }
 
-// Files are those of the article, in its order.
-var Files = []File{
-	{"revision-v1.yaml", "v1=100", "v1 has all the traffic"},
-	{"revision-v2.yaml", "v1=50,v2=50", "v2 gets half at once"},
-	{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3 has its own address, but no traffic"},
-	{"revision-v3-2.yaml", "v1=40,v2=30,v3=30", "v3 gets its share"},
+// files are those of the article, in its order.
+var files = []file{
+	{"revision-v1.yaml", "v1=100", "v1", "v1 has all the traffic"},
+	{"revision-v2.yaml", "v1=50,v2=50", "v2", "v2 gets half at once"},
+	{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", "v3 has its own address, but no traffic"},
+	{"revision-v3-2.yaml", "v1=40,v2=30,v3=30", "v3", "v1\u00a040%, v2\u00a030%, v3\u00a030%"},
 }
 
 // state is the answer as JSON.
 type state struct {
-	Split  string `json:"split"`
-	Latest string `json:"latest"`
-	Files  []File `json:"files"`
+	Split   string `json:"split"`
+	Latest  string `json:"latest"`
+	Service string `json:"service"`
+	Files   []file `json:"files"`
 }
 
 // serveSplit answers GET with the split, and PUT after changing it.
@@ -48,8 +49,8 @@ func (g *gateway) serveSplit(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusForbidden)
 			return
 		}
-		if status, err := g.put(w, r); err != nil {
-			http.Error(w, err.Error(), status)
+		if err := g.put(w, r); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
 	default:
@@ -63,30 +64,30 @@ func (g *gateway) serveSplit(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Vary", "Accept")
 	if accept.Preferred(r.Header, accept.Text, accept.JSON) == accept.JSON {
 		w.Header().Set("Content-Type", accept.JSON)
-		json.NewEncoder(w).Encode(state{now.text, now.latest, Files})
+		json.NewEncoder(w).Encode(state{now.text, now.latest, service, files})
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	fmt.Fprintln(w, now.text)
 }
 
-// put changes the split to the request's body. Its error comes with the status
-// to answer with, and then nothing has changed.
-func (g *gateway) put(w http.ResponseWriter, r *http.Request) (int, error) {
+// put applies the request's body, as kubectl does: a file by its name, or an
+// edit of the percents. Where it returns an error, nothing has changed.
+func (g *gateway) put(w http.ResponseWriter, r *http.Request) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return http.StatusRequestEntityTooLarge, fmt.Errorf("a split has at most %d bytes", maxBody)
-	case err != nil:
-		return http.StatusBadRequest, errors.New("the split did not arrive whole")
-	}
-	split, err := ParseSplit(string(body))
-	if err == nil {
-		err = g.change(split)
-	}
 	if err != nil {
-		return http.StatusBadRequest, err
+		return fmt.Errorf("the change did not arrive whole: %w", err)
 	}
-	return http.StatusOK, nil
+	change, latest := strings.TrimSpace(string(body)), ""
+	if i := slices.IndexFunc(files, func(f file) bool { return f.Name == change }); i >= 0 {
+		change, latest = files[i].Split, files[i].Latest
+	}
+	if !strings.Contains(change, "=") {
+		return fmt.Errorf("%.60q is neither percents, such as v1=50,v2=50, nor the name of a file, such as revision-v2.yaml", change)
+	}
+	split, err := ParseSplit(change)
+	if err != nil {
+		return err
+	}
+	return g.change(split, latest)
 }

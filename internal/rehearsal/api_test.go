@@ -1,7 +1,6 @@
 package rehearsal
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -58,51 +57,57 @@ func TestSplitIsTold(t *testing.T) {
 	}
 
 	w := request{method: "GET", path: "/rehearsal", header: map[string]string{"Accept": "application/json"}}.to(handler)
-	const want = `{"split":"v1=50,v2=50,v3=0","latest":"v3","files":[` +
-		`{"file":"revision-v1.yaml","split":"v1=100","does":"v1 has all the traffic"},` +
-		`{"file":"revision-v2.yaml","split":"v1=50,v2=50","does":"v2 gets half at once"},` +
-		`{"file":"revision-v3.yaml","split":"v1=50,v2=50,v3=0","does":"v3 has its own address, but no traffic"},` +
-		`{"file":"revision-v3-2.yaml","split":"v1=40,v2=30,v3=30","does":"v3 gets its share"}]}` + "\n"
+	const want = `{"split":"v1=50,v2=50,v3=0","latest":"v3","service":"stock-service-example","files":[` +
+		`{"file":"revision-v1.yaml","split":"v1=100","latest":"v1","does":"v1 has all the traffic"},` +
+		`{"file":"revision-v2.yaml","split":"v1=50,v2=50","latest":"v2","does":"v2 gets half at once"},` +
+		`{"file":"revision-v3.yaml","split":"v1=50,v2=50,v3=0","latest":"v3","does":"v3 has its own address, but no traffic"},` +
+		`{"file":"revision-v3-2.yaml","split":"v1=40,v2=30,v3=30","latest":"v3","does":"v1 40%, v2 30%, v3 30%"}]}` + "\n"
 	if w.Code != 200 || w.Body.String() != want || w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 }
 
-// TestArticle applies the four files in their order, and rolls back.
+// TestArticle applies the four files in their order, rolls back and edits the
+// percents. As on a cluster, a file makes its template's revision the latest.
 func TestArticle(t *testing.T) {
 	drawn := 0
 	handler := rehearse(t, "v1=100", func(int) int { return drawn })
 	for _, step := range []struct {
-		put, latest string
-		drawn       map[int]string // the revision that each number draws
-		hosts       map[string]int // the status at each
+		put, split, latest string
+		drawn              map[int]string // the revision that each number draws
+		hosts              map[string]int // the status at each
 	}{
-		{"v1=100", "v1", map[int]string{0: "v1", 99: "v1"}, map[string]int{"v1": 200, "v2": 404}},
-		{"v1=50,v2=50", "v2", map[int]string{49: "v1", 50: "v2"}, map[string]int{"v2": 200, "v3": 404}},
-		{"v1=50,v2=50,v3=0", "v3", map[int]string{49: "v1", 50: "v2", 99: "v2"}, map[string]int{"v3": 200}},
-		{"v1=40,v2=30,v3=30\n", "v3", map[int]string{39: "v1", 40: "v2", 70: "v3"}, map[string]int{"v3": 200}},
-		// a revision that is left out is kept, and the latest is the latest
-		{"v1=100", "v3", map[int]string{0: "v1", 99: "v1"}, map[string]int{"v2": 200, "v3": 200, "v4": 404}},
-		{"v2=100", "v3", map[int]string{0: "v2", 99: "v2"}, map[string]int{"v1": 200}},
+		{"revision-v1.yaml", "v1=100", "v1", map[int]string{0: "v1", 99: "v1"}, map[string]int{"v1": 200, "v2": 404}},
+		{"revision-v2.yaml", "v1=50,v2=50", "v2", map[int]string{49: "v1", 50: "v2"}, map[string]int{"v2": 200, "v3": 404}},
+		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", map[int]string{49: "v1", 50: "v2", 99: "v2"}, map[string]int{"v3": 200}},
+		{"revision-v3-2.yaml\n", "v1=40,v2=30,v3=30", "v3", map[int]string{39: "v1", 40: "v2", 70: "v3"}, map[string]int{"v3": 200}},
+		// a revision that is left out is kept
+		{"revision-v2.yaml", "v1=50,v2=50", "v2", map[int]string{49: "v1", 50: "v2"}, map[string]int{"v3": 200}},
+		{"revision-v1.yaml", "v1=100", "v1", map[int]string{0: "v1", 99: "v1"}, map[string]int{"v2": 200, "v3": 200, "v4": 404}},
+		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", nil, nil},
+		// an edit of the percents leaves the latest alone, unless it makes one
+		{"v1=50,v2=50\n", "v1=50,v2=50", "v3", nil, nil},
+		{"v2=100", "v2=100", "v3", map[int]string{0: "v2", 99: "v2"}, map[string]int{"v1": 200}},
+		{"v2=95,v4=5", "v2=95,v4=5", "v4", map[int]string{94: "v2", 95: "v4"}, map[string]int{"v4": 200}},
+		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", nil, map[string]int{"v4": 200}},
 	} {
-		split := strings.TrimSpace(step.put)
-		if status, text := put(handler, step.put); status != 200 || text != split+"\n" {
+		if status, text := put(handler, step.put); status != 200 || text != step.split+"\n" {
 			t.Errorf("PUT %s: %d %q", step.put, status, text)
 		}
 		for n, tag := range step.drawn {
 			drawn = n
 			w := get(handler, "localhost", "/")
-			if w.Header().Get("X-Revision") != RevisionName(tag) || w.Header().Get("X-Rehearsal") != split {
-				t.Errorf("after %s: %d drew %v", split, n, w.Header())
+			if h := w.Header(); h.Get("X-Revision") != RevisionName(tag) || h.Get("X-Rehearsal") != step.split || h.Get("X-Rehearsal-Latest") != step.latest {
+				t.Errorf("after %s: %d drew %v", step.put, n, h)
 			}
 		}
 		for tag, status := range step.hosts {
 			if w := get(handler, tag+".localhost", "/"); w.Code != status {
-				t.Errorf("after %s: %d at %s.localhost", split, w.Code, tag)
+				t.Errorf("after %s: %d at %s.localhost", step.put, w.Code, tag)
 			}
 		}
 		if got := get(handler, "latest.localhost", "/").Header().Get("X-Revision"); got != RevisionName(step.latest) {
-			t.Errorf("after %s: %s at latest.localhost", split, got)
+			t.Errorf("after %s: %s at latest.localhost", step.put, got)
 		}
 	}
 }
@@ -129,31 +134,34 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-func TestBadSplitChangesNothing(t *testing.T) {
+func TestBadChangeChangesNothing(t *testing.T) {
 	handler := rehearse(t, revisions("v", 99), rand.IntN)
 	before := revisions("v", 99) + "\n"
-	for _, test := range []struct {
-		split  string
-		status int
-		want   string
-	}{
-		{"", 400, `"" is not name=percent`},
-		{"v1=50,v2=60", 400, "the percents add up to 110, not to 100"},
-		{"SPLIT=v1=100", 400, `"SPLIT=v1=100" has more than one name=percent: separate them by commas`},
-		{"rehearsal=100", 400, `the name "rehearsal" is the path that changes the split`},
-		{"w1=50,w2=50", 400, "a rehearsal keeps at most 100 revisions"},
-		{strings.Repeat(" ", 16<<10) + "v1=100", 413, "a split has at most 16384 bytes"},
+	neither := func(quoted string) string {
+		return quoted + " is neither percents, such as v1=50,v2=50, nor the name of a file, such as revision-v2.yaml"
+	}
+	for change, want := range map[string]string{
+		"":                                     neither(`""`),
+		"v1":                                   neither(`"v1"`),
+		"revision-v4.yaml":                     neither(`"revision-v4.yaml"`),
+		"./revision-v2.yaml":                   neither(`"./revision-v2.yaml"`),
+		"Revision-v2.yaml":                     neither(`"Revision-v2.yaml"`),
+		strings.Repeat("a: b\n", 99):           neither(`"` + strings.Repeat(`a: b\n`, 12) + `"`), // a file's text
+		"v1=50,v2=60":                          "the percents add up to 110, not to 100",
+		"SPLIT=v1=100":                         `"SPLIT=v1=100" has more than one name=percent: separate them by commas`,
+		"w1=50,w2=50":                          "a rehearsal keeps at most 100 revisions",
+		strings.Repeat(" ", 16<<10) + "v1=100": "the change did not arrive whole: http: request body too large",
 	} {
-		if status, text := put(handler, test.split); status != test.status || text != test.want+"\n" {
-			t.Errorf("%.40q: %d %q, want %d %q", test.split, status, text, test.status, test.want)
+		if status, text := put(handler, change); status != 400 || text != want+"\n" {
+			t.Errorf("%.40q: %d %q, want 400 %q", change, status, text, want)
 		}
 		if got := get(handler, "localhost", "/rehearsal").Body.String(); got != before {
-			t.Errorf("%.40q changed the split: %s", test.split, got)
+			t.Errorf("%.40q changed the split: %s", change, got)
 		}
 	}
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequest("PUT", "/rehearsal", broken{}))
-	if got := w.Body.String(); w.Code != 400 || got != "the split did not arrive whole\n" {
+	if got := w.Body.String(); w.Code != 400 || got != "the change did not arrive whole: unexpected EOF\n" {
 		t.Errorf("a broken body: %d %q", w.Code, got)
 	}
 	// what was refused has made no revision
@@ -263,14 +271,14 @@ func TestChangeUnderLoad(t *testing.T) {
 // TestFilesAreTheYAMLs reads the traffic that each file applies.
 func TestFilesAreTheYAMLs(t *testing.T) {
 	var told []string
-	for _, file := range Files {
+	for _, file := range files {
 		told = append(told, file.Name)
 		text, err := os.ReadFile(filepath.Join("../..", file.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := trafficOf(string(text)); got != file.Split {
-			t.Errorf("%s applies %s, and not %s", file.Name, got, file.Split)
+		if got, latest := trafficOf(string(text)); got != file.Split || latest != file.Latest {
+			t.Errorf("%s applies %s with %s as the latest, and not %s with %s", file.Name, got, latest, file.Split, file.Latest)
 		}
 		if split, err := ParseSplit(file.Split); err != nil || split.String() != file.Split || file.Does == "" {
 			t.Errorf("%+v: %v", file, err)
@@ -284,9 +292,6 @@ func TestFilesAreTheYAMLs(t *testing.T) {
 	if err != nil || !slices.Equal(there, told) {
 		t.Errorf("there are %q, and %q are told of", there, told)
 	}
-	if _, err := json.Marshal(Files); err != nil {
-		t.Error(err)
-	}
 }
 
 var (
@@ -296,11 +301,11 @@ var (
 
 // trafficOf writes a Service's traffic as a split. Its template's revision is
 // the latest, and has all of it where there is no traffic block.
-func trafficOf(yaml string) string {
-	latest := templateName.FindStringSubmatch(yaml)[1]
+func trafficOf(yaml string) (traffic, latest string) {
+	latest = templateName.FindStringSubmatch(yaml)[1]
 	_, block, found := strings.Cut(yaml, "\n  traffic:\n")
 	if !found {
-		return latest + "=100"
+		return latest + "=100", latest
 	}
 	var split []string
 	named := map[string]bool{}
@@ -316,7 +321,7 @@ func trafficOf(yaml string) string {
 		split = append(split, tag+"="+m[3])
 	}
 	if len(split) == 0 || strings.Count(block, "percent:") != len(target.FindAllString(block, -1)) {
-		return "a block that this test cannot read"
+		return "a block that this test cannot read", latest
 	}
-	return strings.Join(split, ",")
+	return strings.Join(split, ","), latest
 }

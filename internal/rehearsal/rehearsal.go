@@ -4,6 +4,7 @@
 package rehearsal
 
 import (
+	"cmp"
 	"maps"
 	"net"
 	"net/http"
@@ -12,11 +13,13 @@ import (
 	"sync/atomic"
 )
 
-// latestTag is at the revision made last, as in the article's files.
+// latestTag is at the latest revision, as in the article's files.
 const latestTag = "latest"
 
+const service = "stock-service-example" // as the files name it
+
 // RevisionName is the name that the tag's revision has on the cluster.
-func RevisionName(tag string) string { return "stock-service-example-" + tag }
+func RevisionName(tag string) string { return service + "-" + tag }
 
 type gateway struct {
 	revision func(tag string) http.Handler
@@ -34,7 +37,7 @@ type traffic struct {
 	text  string // the split
 	// revisions by their tags: those that the split leaves out are kept
 	revisions map[string]http.Handler
-	latest    string
+	latest    string // the tag of the latest revision
 }
 
 // New returns a handler that passes a request for the host TAG.localhost to
@@ -44,31 +47,28 @@ type traffic struct {
 // it.
 func New(split Split, revision func(tag string) http.Handler, draw func(n int) int) http.Handler {
 	g := &gateway{revision: revision, draw: draw}
-	g.traffic.Store((&traffic{}).next(split, revision))
+	g.traffic.Store(&traffic{revisions: map[string]http.Handler{}})
+	g.change(split, "") // has no error, since ParseSplit has checked
 	return g
 }
 
-// next returns the traffic with another split.
-func (t *traffic) next(split Split, revision func(tag string) http.Handler) *traffic {
-	next := &traffic{split: split, text: split.String(), revisions: map[string]http.Handler{}, latest: t.latest}
-	maps.Copy(next.revisions, t.revisions)
+// change puts split in the place of the one before. The latest revision is then
+// latest or, where that is empty, one that the split has made or that of before.
+func (g *gateway) change(split Split, latest string) error {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	now := g.traffic.Load()
+	next := &traffic{split: split, text: split.String(), revisions: maps.Clone(now.revisions), latest: now.latest}
 	for _, target := range split {
 		if next.revisions[target.Tag] == nil {
-			next.revisions[target.Tag] = revision(target.Tag)
+			next.revisions[target.Tag] = g.revision(target.Tag)
 			next.latest = target.Tag
 		}
 	}
-	return next
-}
-
-// change puts split in the place of the one before.
-func (g *gateway) change(split Split) error {
-	g.changing.Lock()
-	defer g.changing.Unlock()
-	next := g.traffic.Load().next(split, g.revision)
 	if len(next.revisions) > maxRevisions {
 		return errTooMany
 	}
+	next.latest = cmp.Or(latest, next.latest)
 	g.traffic.Store(next)
 	return nil
 }
@@ -86,6 +86,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tag, tagged := strings.CutSuffix(strings.ToLower(host), ".localhost")
 	if !tagged {
 		w.Header().Set("X-Rehearsal", now.text)
+		w.Header().Set("X-Rehearsal-Latest", now.latest)
 		now.revisions[now.split.drawn(g.draw)].ServeHTTP(w, r)
 		return
 	}

@@ -134,6 +134,9 @@ func TestHosts(t *testing.T) {
 		if got := w.Header().Get("X-Rehearsal"); got != rehearsed {
 			t.Errorf("%s: X-Rehearsal: %q, want %q", host, got, rehearsed)
 		}
+		if got := w.Header().Get("X-Rehearsal-Latest"); (got == "v3") != (rehearsed != "") {
+			t.Errorf("%s: X-Rehearsal-Latest: %q", host, got)
+		}
 		if w.Code != 200 || w.Body.String() != "Welcome to the "+want+" app! \n" || w.Header().Get("X-Revision") != "stock-service-example-"+want {
 			t.Errorf("%s: %d %q %v, want %s", host, w.Code, w.Body, w.Header(), want)
 		}

@@ -75,9 +75,7 @@ func checkTag(tag string) error {
 	case !isLabel(tag):
 		return errors.New("is not a DNS label: at most 63 lower-case letters, digits and -, the first a letter, the last no -")
 	case tag == latestTag:
-		return errors.New("is the tag of the revision made last")
-	case tag == strings.TrimPrefix(path, "/"):
-		return errors.New("is the path that changes the split")
+		return errors.New("is the tag of the latest revision")
 	}
 	return nil
 }

@@ -53,8 +53,7 @@ func TestParseSplit(t *testing.T) {
 		"v1=40,v2=30,v3=29": "the percents add up to 99, not to 100",
 		"v1=40,v2=30,v3=31": "the percents add up to 101, not to 100",
 		"v1=100,v2=100":     "the percents add up to 200, not to 100",
-		"latest=100":        `the name "latest" is the tag of the revision made last`,
-		"rehearsal=100":     `the name "rehearsal" is the path that changes the split`,
+		"latest=100":        `the name "latest" is the tag of the latest revision`,
 	} {
 		if got, err := ParseSplit(split); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, %v, want %s", split, got, err, want)

@@ -29,7 +29,7 @@ func TestDrainHasLimit(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		listener := newPipeListener()
 		ended := make(chan error)
-		go func() { ended <- Serve(ctx, listener, handler, unlogged) }()
+		go func() { ended <- Serve(ctx, listener, handler, 0, unlogged) }()
 		client := listener.dial()
 		defer client.Close()
 		fmt.Fprint(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -58,11 +58,7 @@ func TestSlowHeadersAreCutOff(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := newServer(http.NotFoundHandler(), unlogged)
-				listener := newPipeListener()
-				go server.Serve(listener)
-				defer server.Close()
-				client := listener.dial()
+				client := serve(t, http.NotFound, 0)
 				begin := time.Now()
 				go func() {
 					for _, b := range []byte(tt.header) {
@@ -84,38 +80,38 @@ func TestSlowHeadersAreCutOff(t *testing.T) {
 	}
 }
 
-// TestWaits holds a request's limits apart from its answer's: what waits long is
-// answered, and a body that does not arrive is not waited for.
+// A request has 10 s to arrive, and a handler that waits on purpose may take
+// longer than a client may take for its answer.
 func TestWaits(t *testing.T) {
-	waits := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(30 * time.Second)
-		io.WriteString(w, "waited")
-	})
-	reads := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	waits := func(latency time.Duration) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(latency)
+			io.WriteString(w, "waited")
+		}
+	}
+	reads := func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.ReadAll(r.Body)
 		fmt.Fprint(w, "read: ", errors.Is(err, os.ErrDeadlineExceeded))
-	})
+	}
 	for _, test := range []struct {
 		name, request string
-		handler       http.Handler
+		latency       time.Duration
+		handler       http.HandlerFunc
 		body          string
 		took          time.Duration
 	}{
-		{"a long wait", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", waits, "waited", 30 * time.Second},
-		{"no body to wait with", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", waits, "waited", 30 * time.Second},
-		{"no body to read", "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", reads, "read: true", 10 * time.Second},
-		{"half a body to read", "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nv1", reads, "read: true", 10 * time.Second},
+		{"a long wait", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 5 * time.Minute, waits(5 * time.Minute), "waited", 5 * time.Minute},
+		{"a body that was promised, and a long wait", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", 5 * time.Minute, waits(5 * time.Minute), "waited", 5 * time.Minute},
+		{"a body that was promised", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", 0, waits(0), "waited", 10 * time.Second},
+		{"a body that was promised and is read", "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", 0, reads, "read: true", 10 * time.Second},
+		{"half a body", "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nv1", 0, reads, "read: true", 10 * time.Second},
+		{"a body, and none is read", "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nv1", 0, waits(0), "waited", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := newServer(test.handler, unlogged)
-				listener := newPipeListener()
-				go server.Serve(listener)
-				defer server.Close()
-				client := listener.dial()
-				defer client.Close()
+				client := serve(t, test.handler, test.latency)
 				begin := time.Now()
-				io.WriteString(client, test.request)
+				go io.WriteString(client, test.request)
 				resp, err := http.ReadResponse(bufio.NewReader(client), nil)
 				if err != nil {
 					t.Fatal(err)
@@ -129,14 +125,56 @@ func TestWaits(t *testing.T) {
 	}
 }
 
+// A client has a minute for its answer, however large that is.
+func TestSlowReaders(t *testing.T) {
+	file := strings.Repeat("x", 4<<20)
+	for _, test := range []struct {
+		name    string
+		pause   time.Duration // after every 64 KiB
+		latency time.Duration
+		whole   bool
+	}{
+		{"at once", 0, 0, true},
+		{"for 50 s", 50 * time.Second / 64, 0, true},
+		{"for longer than a minute", 70 * time.Second / 64, 0, false},
+		{"nothing for an hour", time.Hour, 0, false},
+		{"for 50 s, after a wait of 5 minutes", 50 * time.Second / 64, 5 * time.Minute, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ended := make(chan time.Duration, 1)
+				client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+					time.Sleep(test.latency)
+					begin := time.Now()
+					http.ServeContent(w, r, "file.txt", time.Time{}, strings.NewReader(file))
+					ended <- time.Since(begin)
+				}, test.latency)
+				go io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+				resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				read, part := 0, make([]byte, 64<<10)
+				for err == nil {
+					var n int
+					n, err = io.ReadFull(resp.Body, part)
+					read += n
+					time.Sleep(test.pause)
+				}
+				if whole := read == len(file); whole != test.whole {
+					t.Errorf("%d of %d bytes", read, len(file))
+				}
+				if took := <-ended; took > time.Minute {
+					t.Errorf("the handler wrote for %v", took)
+				}
+			})
+		})
+	}
+}
+
 func TestIdleConnectionLivesTwoMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := newServer(http.NotFoundHandler(), unlogged)
-		listener := newPipeListener()
-		go server.Serve(listener)
-		defer server.Close()
-		client := listener.dial()
-		defer client.Close()
+		client := serve(t, http.NotFound, 0)
 		answers := bufio.NewReader(client)
 		for range 3 {
 			io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -154,69 +192,16 @@ func TestIdleConnectionLivesTwoMinutes(t *testing.T) {
 	})
 }
 
-// TestClientThatReadsNothing asks for more than the connection holds.
-func TestClientThatReadsNothing(t *testing.T) {
-	const limit = 300 * time.Millisecond
-	at, err := Listen("localhost:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	limited := at.(listener)
-	if limited.writeTimeout != 5*time.Second {
-		t.Errorf("the limit is %v, want 5s", limited.writeTimeout)
-	}
-	limited.writeTimeout = limit
-
-	ended := make(chan time.Duration, 1)
-	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/small" {
-			return
-		}
-		if r.URL.Path != "/at-once" {
-			time.Sleep(2 * limit) // a wait is not the client's
-		}
-		begin := time.Now()
-		for range 1 << 10 {
-			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
-				ended <- time.Since(begin)
-				return
-			}
-		}
-		ended <- 0
-	}), unlogged)
-	go server.Serve(limited)
-	defer server.Close()
-
-	// from the first request on, and after one that was answered just now
-	for _, requests := range []string{
-		"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-		"GET /small HTTP/1.1\r\nHost: x\r\n\r\nGET /small HTTP/1.1\r\nHost: x\r\n\r\nGET /at-once HTTP/1.1\r\nHost: x\r\n\r\n",
-	} {
-		client, err := net.Dial("tcp", at.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer client.Close()
-		io.WriteString(client, requests)
-		select {
-		case took := <-ended:
-			if took < limit {
-				t.Errorf("it was cut off after %v, want %v or more; 0 is never", took, limit)
-			}
-		case <-time.After(10 * time.Second):
-			t.Error("it is still there")
-		}
-	}
-
-	// one that reads, however late it began, has the whole answer
-	reader, err := http.Get("http://" + at.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Body.Close()
-	if n, err := io.Copy(io.Discard, reader.Body); n != 64<<20 || err != nil {
-		t.Errorf("%d bytes, %v", n, err)
-	}
+// serve starts a server in a synctest bubble, and returns a connection to it.
+// Both end with the test.
+func serve(t *testing.T, handler http.HandlerFunc, latency time.Duration) net.Conn {
+	server := newServer(handler, latency, unlogged)
+	listener := newPipeListener()
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	client := listener.dial()
+	t.Cleanup(func() { client.Close() })
+	return client
 }
 
 // pipeListener accepts connections made of net.Pipe, which synctest's clock

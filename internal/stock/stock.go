@@ -3,62 +3,41 @@
 package stock
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
-	"unicode"
 
 	"github.com/knative-sample/rest-api-go/internal/accept"
-	"github.com/knative-sample/rest-api-go/internal/fault"
 	"github.com/knative-sample/rest-api-go/internal/page"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
 // Stable is the first path segment that every revision answers, whatever its
-// RESOURCE: a client's path that survives a rollout.
+// RESOURCE. A client that uses it keeps its path through a rollout.
 const Stable = "stock"
 
 // Revision says which revision answers, and how badly.
 type Revision struct {
-	// Resource is the label in texts and paths, a single path segment.
+	// Resource is the label in texts and paths. It must be a single path
+	// segment, without control characters.
 	Resource string
 	// Name is what the X-Revision header tells clients.
 	Name string
-	// Pod is what the X-Pod header tells clients; without one it is not sent.
+	// Pod is what the X-Pod header tells clients. Without one, that header is
+	// not sent.
 	Pod   string
-	Fault fault.Fault
+	Fault Fault
 }
-
-// CheckResource tells why resource cannot be a Revision's, in words that
-// follow its name.
-func CheckResource(resource string) error {
-	switch {
-	case resource == "":
-		return errors.New("is empty")
-	case strings.Contains(resource, "/"):
-		return errors.New("has a slash: it must be a single path segment")
-	case resource == "." || resource == "..":
-		return errors.New("is a path segment that clients remove")
-	case strings.ContainsFunc(resource, unicode.IsControl):
-		return errors.New("has a control character")
-	}
-	return nil
-}
-
-const (
-	bodyTimeout = time.Second
-	maxBody     = 256 << 10 // bytes
-)
 
 type service struct {
 	Revision
-	quotes quote.Source
-	index  answer
+	quotes  quote.Source
+	headers http.Header // that every answer has
+	index   answer
 }
 
 // New returns the revision's handler: GET and HEAD of /, /{RESOURCE},
@@ -67,20 +46,22 @@ type service struct {
 func New(rev Revision, quotes quote.Source) http.Handler {
 	message := "Welcome to the " + rev.Resource + " app!"
 	index := answer{status: http.StatusOK, text: message + " \n", Message: message} // the article's space
-	return &service{rev, quotes, index}
+	headers := http.Header{
+		"X-Revision":             {rev.Name},
+		"X-Content-Type-Options": {"nosniff"},
+		"Vary":                   {"Accept"},
+	}
+	if rev.Pod != "" {
+		headers.Set("X-Pod", rev.Pod)
+	}
+	return &service{rev, quotes, headers, index}
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	discardBody(w, r)
 	header := w.Header()
-	header.Set("X-Revision", s.Name)
-	if s.Pod != "" {
-		header.Set("X-Pod", s.Pod)
-	}
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Vary", "Accept")
+	maps.Copy(header, s.headers)
 
-	// a client whose base URL ends in a slash sends two
+	// a client whose base URL ends in a slash sends two slashes
 	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
 	offers := []string{accept.Text, accept.JSON, accept.HTML}
 	if path != "" || !reads(r) {
@@ -103,20 +84,7 @@ func reads(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-// discardBody reads what the request brings along, which no answer depends on.
-// What does not arrive in time is not waited for: the connection ends with the
-// answer.
-func discardBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 {
-		return
-	}
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-	if _, err := io.CopyN(io.Discard, r.Body, maxBody); err != io.EOF {
-		w.Header().Set("Connection", "close")
-	}
-}
-
-// answer is an answer as JSON, with its status and its text.
+// answer holds an answer in both forms: its text, and its fields as JSON.
 type answer struct {
 	status int
 	text   string
@@ -132,10 +100,10 @@ type answer struct {
 	Error    string      `json:"error,omitempty"`
 }
 
-// answer finds the answer to a request for path, which is escaped and without
-// its leading slashes. It sets the headers that this answer alone has.
+// answer returns the answer to a request for path, which is still escaped and
+// has lost its leading slashes. It sets the headers that not every answer has.
 func (s *service) answer(header http.Header, r *http.Request, path string) answer {
-	if err := s.Fault.Inject(r); err != nil {
+	if err := s.Fault.inject(r); err != nil {
 		return s.failure(http.StatusInternalServerError, err.Error())
 	}
 	if !reads(r) {
@@ -156,17 +124,15 @@ func (s *service) answer(header http.Header, r *http.Request, path string) answe
 		message := s.Resource + " ticker not found!, require /" + resource + "/{ticker}"
 		return answer{status: http.StatusOK, text: message + "\n", Message: message}
 	}
-	return s.price(header, r, ticker)
+	return s.price(header, ticker)
 }
 
-func (s *service) price(header http.Header, r *http.Request, ticker string) answer {
+func (s *service) price(header http.Header, ticker string) answer {
 	ticker, err := quote.ParseTicker(ticker)
 	if err != nil {
 		return s.failure(http.StatusBadRequest, err.Error())
 	}
-	// a fetch ends by itself, and a client that has closed its half of the
-	// connection waits for the answer
-	q, err := s.quotes.Quote(context.WithoutCancel(r.Context()), ticker)
+	q, err := s.quotes.Quote(ticker)
 	if errors.Is(err, quote.ErrUnknown) {
 		return answer{
 			status: http.StatusNotFound,
@@ -176,16 +142,12 @@ func (s *service) price(header http.Header, r *http.Request, ticker string) answ
 		}
 	}
 	if err != nil {
-		status, reason := http.StatusInternalServerError, "the quotes failed"
-		var upstream *quote.UpstreamError
-		if errors.As(err, &upstream) {
-			// err itself may tell more, which is for the log
-			status, reason = upstream.Status, upstream.Reason
-			if upstream.RetryAfter != "" {
-				header.Set("Retry-After", upstream.RetryAfter)
-			}
+		upstream := &quote.UpstreamError{Status: http.StatusInternalServerError, Reason: "no quote available"}
+		errors.As(err, &upstream) // err may say more than a client is told
+		if upstream.RetryAfter != "" {
+			header.Set("Retry-After", upstream.RetryAfter)
 		}
-		a := s.failure(status, "price for ticker "+ticker+" is not available: "+reason)
+		a := s.failure(upstream.Status, "price for ticker "+ticker+" is not available: "+upstream.Reason)
 		a.Ticker = ticker
 		return a
 	}
@@ -207,13 +169,13 @@ func (s *service) failure(status int, message string) answer {
 func write(w http.ResponseWriter, contentType string, status int, body string) {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	io.WriteString(w, body) // an error here is a client that has left
+	io.WriteString(w, body) // an error means that the client has left
 }
 
 func encode(a answer) string {
 	b, err := json.Marshal(a)
 	if err != nil {
-		panic(err) // strings, and a price that quote has checked
+		panic(err) // cannot be: quote has checked the price, and the rest are strings
 	}
 	return string(b) + "\n"
 }

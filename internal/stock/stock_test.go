@@ -1,26 +1,18 @@
 package stock
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/knative-sample/rest-api-go/internal/accept"
-	"github.com/knative-sample/rest-api-go/internal/fault"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
@@ -29,11 +21,9 @@ var v1 = Revision{Resource: "v1", Name: "stock-service-example-v1"}
 const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 // source answers as the function does.
-type source func(ctx context.Context, ticker string) (quote.Quote, error)
+type source func(ticker string) (quote.Quote, error)
 
-func (s source) Quote(ctx context.Context, ticker string) (quote.Quote, error) {
-	return s(ctx, ticker)
-}
+func (s source) Quote(ticker string) (quote.Quote, error) { return s(ticker) }
 
 // ask sends one request, follows no redirect, and returns the answer with its
 // body.
@@ -127,7 +117,7 @@ func TestRoutes(t *testing.T) {
 		{"//v1", 200, "v1 ticker not found!, require /v1/{ticker}\n", `"message":"v1 ticker not found!, require /v1/{ticker}"`},
 		{"//stock/AAPL", 200, "v1 price for ticker AAPL is 201.36\n", price},
 		{"///stock/aapl", 200, "v1 price for ticker AAPL is 201.36\n", price},
-		{"//stock/%5EGSPC", 404, "v1 not found for ticker : ^GSPC \n", `"ticker":"^GSPC","error":"not found"`},
+		{"//stock/AAPL?x=//y", 200, "v1 price for ticker AAPL is 201.36\n", price},
 		// other slashes and dots are not folded
 		{"/stock//", 404, noPath, noPathJS},
 		{"/stock//AAPL", 404, noPath, noPathJS},
@@ -139,11 +129,8 @@ func TestRoutes(t *testing.T) {
 
 		{"/v2/AAPL", 404, noPath, noPathJS}, // another revision's
 		{"/v2", 404, noPath, noPathJS},
-		{"/v2/", 404, noPath, noPathJS},
 		{"/V1/AAPL", 404, noPath, noPathJS},
-		{"/v1/AAPL/", 404, noPath, noPathJS},
 		{"/v1/AAPL/x", 404, noPath, noPathJS},
-		{"/%2F", 404, noPath, noPathJS},
 		{"/v1%2F", 404, noPath, noPathJS},
 		{"/v1%2FAAPL", 404, noPath, noPathJS},
 		{"/favicon.ico", 404, noPath, noPathJS},
@@ -201,49 +188,6 @@ func TestOtherMethodsAreNotAllowed(t *testing.T) {
 	}
 }
 
-// A request's target need not be a path, and need not be a clean one.
-func TestTargets(t *testing.T) {
-	server := httptest.NewServer(New(v1, quote.Sample{}))
-	defer server.Close()
-
-	for target, want := range map[string]string{
-		"http://example.com":             "200 Welcome to the v1 app! \n",
-		"http://example.com?x":           "200 Welcome to the v1 app! \n",
-		"http://example.com//stock/AAPL": "200 v1 price for ticker AAPL is 201.36\n",
-		"//stock/AAPL?x=//y":             "200 v1 price for ticker AAPL is 201.36\n",
-		"//example.com/stock/AAPL":       "404 v1 no such path, require /, /v1/{ticker} or /stock/{ticker}\n",
-		"*":                              "404 v1 no such path, require /, /v1/{ticker} or /stock/{ticker}\n",
-	} {
-		answer := raw(t, server, "GET "+target+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-		if answer != want {
-			t.Errorf("%s: %q, want %q", target, answer, want)
-		}
-	}
-}
-
-// raw sends request, closes its half of the connection, and returns the answer
-// as "status body".
-func raw(t *testing.T, server *httptest.Server, request string) string {
-	t.Helper()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	io.WriteString(conn, request)
-	conn.(*net.TCPConn).CloseWrite()
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return err.Error()
-	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err.Error()
-	}
-	return fmt.Sprintf("%d %s", resp.StatusCode, body)
-}
-
 func TestPageIsForBrowsersAtTheIndexAlone(t *testing.T) {
 	server := httptest.NewServer(New(v1, quote.Sample{}))
 	defer server.Close()
@@ -267,9 +211,6 @@ func TestAnyResourceRoutes(t *testing.T) {
 		"日本", "a%2Fb", "%", "%2e%2e", "stock", "v1?x=y", "#", ";", "\\", "a:b", "<b>&amp;", `"`, "\xff",
 	} {
 		t.Run(resource, func(t *testing.T) {
-			if err := CheckResource(resource); err != nil {
-				t.Fatal(err)
-			}
 			server := httptest.NewServer(New(Revision{Resource: resource, Name: "r"}, quote.Sample{}))
 			defer server.Close()
 
@@ -298,28 +239,9 @@ func TestAnyResourceRoutes(t *testing.T) {
 	}
 }
 
-func TestCheckResource(t *testing.T) {
-	for resource, want := range map[string]string{
-		"":        "is empty",
-		"GET /x":  "has a slash: it must be a single path segment",
-		"/":       "has a slash: it must be a single path segment",
-		"a/b":     "has a slash: it must be a single path segment",
-		".":       "is a path segment that clients remove",
-		"..":      "is a path segment that clients remove",
-		"a\nb":    "has a control character",
-		"\x00":    "has a control character",
-		"\x7f":    "has a control character",
-		"a\u0085": "has a control character",
-	} {
-		if err := CheckResource(resource); err == nil || err.Error() != want {
-			t.Errorf("%q: %v, want %s", resource, err, want)
-		}
-	}
-}
-
 func TestPriceKeepsItsDigits(t *testing.T) {
 	for _, price := range []string{"201.3600", "201", "-37.63", "1e3", "0.000000000000000000001", "123456789012345678901234567890"} {
-		server := httptest.NewServer(New(v1, source(func(_ context.Context, ticker string) (quote.Quote, error) {
+		server := httptest.NewServer(New(v1, source(func(string) (quote.Quote, error) {
 			return quote.Quote{Price: json.Number(price), Origin: "upstream"}, nil
 		})))
 		resp, body := ask(t, "GET", server.URL+"/stock/x", "")
@@ -341,7 +263,7 @@ func TestUpstreamErrors(t *testing.T) {
 		{Status: 503, Reason: "the provider's limit is reached"},
 		{Status: 504, Reason: "the provider is slow"},
 	} {
-		server := httptest.NewServer(New(v1, source(func(context.Context, string) (quote.Quote, error) {
+		server := httptest.NewServer(New(v1, source(func(string) (quote.Quote, error) {
 			return quote.Quote{}, fmt.Errorf("%w: dial tcp 127.0.0.1:1", &test) // which is for the log alone
 		})))
 		for accept, want := range map[string]string{
@@ -355,102 +277,6 @@ func TestUpstreamErrors(t *testing.T) {
 			checkHeaders(t, resp.Header)
 		}
 		server.Close()
-	}
-}
-
-// A client that has closed its half of the connection, as nc -N does, looks
-// like one that has left, and still reads.
-func TestHalfClosedClientIsAnswered(t *testing.T) {
-	slow, failing := v1, v1
-	slow.Fault.Latency = time.Hour
-	failing.Fault = fault.Fault{Latency: time.Hour, Rate: 1}
-	for _, test := range []struct {
-		name, path string
-		handler    http.Handler
-		want       string
-	}{
-		{"during the wait", "/", New(slow, quote.Sample{}), "200 Welcome to the v1 app! \n"},
-		{"before a failure", "/", New(failing, quote.Sample{}), "500 v1 failed on purpose (ERROR_RATE)\n"},
-		{"during the fetch", "/v1/AAPL", New(v1, source(func(ctx context.Context, _ string) (quote.Quote, error) {
-			select {
-			case <-ctx.Done():
-				return quote.Quote{}, ctx.Err()
-			case <-time.After(200 * time.Millisecond):
-				return quote.Quote{Price: "7", Origin: "upstream"}, nil
-			}
-		})), "200 v1 price for ticker AAPL is 7\n"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			server := httptest.NewServer(test.handler)
-			defer server.Close()
-			for _, request := range []string{
-				"GET " + test.path + " HTTP/1.0\r\n\r\n",
-				"GET " + test.path + " HTTP/1.1\r\nHost: x\r\n\r\n",
-			} {
-				if answer := raw(t, server, request); answer != test.want {
-					t.Errorf("%q: %q, want %q", request, answer, test.want)
-				}
-			}
-		})
-	}
-}
-
-// A body is not used. The connection outlives one that arrives; one that does
-// not is not waited for.
-func TestBodies(t *testing.T) {
-	server := httptest.NewServer(New(v1, quote.Sample{}))
-	t.Cleanup(server.Close) // after the parallel tests
-	const index = "200 Welcome to the v1 app! \n"
-
-	for _, test := range []struct {
-		name, request, want string
-		closes              bool
-	}{
-		{"none", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", index, false},
-		{"whole", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", index, false},
-		{"chunks", "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", index, false},
-		{"large", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + strings.Repeat("x", 300_000), index, true},
-		{"missing", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", index, true},
-		{"half", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe", index, true},
-		{"half a chunk", "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", index, true},
-		{"expected", "GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", index, true},
-		{"posted", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", "405 v1 method POST not allowed, require GET or HEAD\n", true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			conn, err := net.Dial("tcp", server.Listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(5 * time.Second))
-			io.WriteString(conn, test.request)
-			answers := bufio.NewReader(conn)
-			resp, err := http.ReadResponse(answers, nil)
-			if err == nil && resp.StatusCode == http.StatusContinue {
-				resp, err = http.ReadResponse(answers, nil)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := io.ReadAll(resp.Body)
-			if got := fmt.Sprintf("%d %s", resp.StatusCode, body); got != test.want || err != nil {
-				t.Errorf("%q, %v, want %q", got, err, test.want)
-			}
-			if resp.Close != test.closes {
-				t.Errorf("Connection: close is %v, want %v", resp.Close, test.closes)
-			}
-			if test.closes {
-				if _, err := answers.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("the connection has not ended: %v", err)
-				}
-				return
-			}
-			io.WriteString(conn, "GET /v1/AAPL HTTP/1.1\r\nHost: x\r\n\r\n")
-			if next, err := http.ReadResponse(answers, nil); err != nil || next.StatusCode != 200 {
-				t.Errorf("the next request: %v, %v", next, err)
-			}
-		})
 	}
 }
 
@@ -479,55 +305,6 @@ func TestPod(t *testing.T) {
 	}
 }
 
-func TestFault(t *testing.T) {
-	bad := v1
-	bad.Fault = fault.Fault{Latency: time.Second, Rate: 1}
-	handler := New(bad, quote.Sample{})
-	for _, path := range []string{"/", "/v1", "/v1/AAPL", "/nowhere"} {
-		for accept, want := range map[string]string{
-			"":          "v1 failed on purpose (ERROR_RATE)\n",
-			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","error":"failed on purpose (ERROR_RATE)"}` + "\n",
-		} {
-			synctest.Test(t, func(t *testing.T) {
-				req := httptest.NewRequest("GET", path, nil)
-				req.Header.Set("Accept", accept)
-				start, w := time.Now(), httptest.NewRecorder()
-				handler.ServeHTTP(w, req)
-				if took := time.Since(start); took != time.Second || w.Code != 500 || w.Body.String() != want {
-					t.Errorf("%s: %d %q after %v", path, w.Code, w.Body, took)
-				}
-				checkHeaders(t, w.Header())
-			})
-		}
-	}
-
-	for _, test := range []struct {
-		name, method, path, header, value string
-		status                            int
-		took                              time.Duration
-	}{
-		{"a probe", "GET", "/", "User-Agent", "kube-probe/1.35", 200, 0},
-		{"the page", "GET", "/", "Accept", browser, 200, 0},
-		{"the page, with two slashes", "GET", "//", "Accept", browser, 200, 0},
-		{"the page's head", "HEAD", "/", "Accept", browser, 200, 0},
-		// what the page asks for, and what only asks for it
-		{"the page's requests", "GET", "/", "Accept", accept.JSON, 500, time.Second},
-		{"another method", "POST", "/", "Accept", browser, 500, time.Second},
-		{"another path", "GET", "/v1", "Accept", browser, 500, time.Second},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			req := httptest.NewRequest(test.method, test.path, nil)
-			req.URL.Path = test.path
-			req.Header.Set(test.header, test.value)
-			start, w := time.Now(), httptest.NewRecorder()
-			handler.ServeHTTP(w, req)
-			if took := time.Since(start); w.Code != test.status || took != test.took {
-				t.Errorf("%s: %d after %v, want %d after %v", test.name, w.Code, took, test.status, test.took)
-			}
-		})
-	}
-}
-
 func FuzzTickerPath(f *testing.F) {
 	for _, ticker := range []string{
 		"AAPL", "aapl", "NOPE", "", ".", "..", "%2e%2e", "%2F", "A%2FB", "/", "//x", "../../", "AAPL/", "AAPL?x=y",
@@ -552,7 +329,7 @@ func FuzzTickerPath(f *testing.F) {
 		w, name := answer(accept.Text), strings.TrimPrefix(u.Path, "/v1/")
 		switch text := w.Body.String(); w.Code {
 		case 200:
-			q, err := quote.Sample{}.Quote(t.Context(), strings.ToUpper(name))
+			q, err := quote.Sample{}.Quote(strings.ToUpper(name))
 			price := err == nil && text == "v1 price for ticker "+strings.ToUpper(name)+" is "+q.Price.String()+"\n"
 			if index := name == "" && text == "v1 ticker not found!, require /v1/{ticker}\n"; !price && !index {
 				t.Errorf("200 %q", text)

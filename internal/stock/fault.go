@@ -1,0 +1,37 @@
+package stock
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Fault makes a bad revision on purpose. The zero Fault does nothing.
+type Fault struct {
+	// Latency is how long every answer waits.
+	Latency time.Duration
+	// Rate is the share of answers that fail, from 0 to 1.
+	Rate float64
+}
+
+var errInjected = errors.New("failed on purpose (ERROR_RATE)")
+
+// inject waits, and returns nil or errInjected. Probes are spared, so that the
+// pod stays ready and clients see the failures. The wait ends early when the
+// client closes its connection. It may have closed only its own half and still
+// be reading, so it gets its answer then.
+func (f Fault) inject(r *http.Request) error {
+	if f == (Fault{}) || strings.HasPrefix(r.UserAgent(), "kube-probe/") {
+		return nil
+	}
+	select {
+	case <-time.After(f.Latency):
+	case <-r.Context().Done():
+	}
+	if rand.Float64() < f.Rate {
+		return errInjected
+	}
+	return nil
+}
