@@ -52,10 +52,10 @@ func TestCanaryMovesTheTrafficInSteps(t *testing.T) {
 			"s-v1,v1,25 s-v2,v2,25 ,latest,0 s-v3,,50", "test / 300", "test /stock/AAPL 300",
 			"s-v1,v1,0 s-v2,v2,0 ,latest,0 s-v3,,100", "test / 300", "test /stock/AAPL 300",
 		}},
-		{"set up by variables", release{traffic: start, env: []string{"PREVIEW=10", "STEPS=1 99", "PATHS=/healthz?q=*", "N=20", "WITHIN=0.5", "PAUSE=1"}}, []string{
-			"preview /healthz?q=* 10 within 0.5",
-			"s-v1,v1,49 s-v2,v2,50 ,latest,0 s-v3,,1", "test /healthz?q=* 20 within 0.5",
-			"s-v1,v1,0 s-v2,v2,1 ,latest,0 s-v3,,99", "test /healthz?q=* 20 within 0.5",
+		{"set up by variables", release{traffic: start, env: []string{"PREVIEW=10", "STEPS=1 99", "PATHS=/etc/*", "N=20", "WITHIN=0.5", "PAUSE=1"}}, []string{
+			"preview /etc/* 10 within 0.5",
+			"s-v1,v1,49 s-v2,v2,50 ,latest,0 s-v3,,1", "test /etc/* 20 within 0.5",
+			"s-v1,v1,0 s-v2,v2,1 ,latest,0 s-v3,,99", "test /etc/* 20 within 0.5",
 		}},
 		{"without a preview", release{traffic: start, env: []string{"PREVIEW=0", "STEPS=100", "PATHS=/"}}, []string{
 			"s-v1,v1,0 s-v2,v2,0 ,latest,0 s-v3,,100", "test / 300",
@@ -325,7 +325,7 @@ func (r release) stage(t *testing.T) stage {
 		return `echo "` + what + ` ${*:2}${WITHIN:+ within $WITHIN}" >>"$EVENTS"` + "\n" + then + "\n"
 	}
 	write(t, filepath.Join(dir, "latest-run-test.sh"), stub("preview", r.preview))
-	steps := `case $(grep -c ^test "$EVENTS") in` + "\n"
+	steps := `case $(awk '/^test/ {n++} END {print n}' "$EVENTS") in` + "\n"
 	for i, step := range r.steps {
 		steps += fmt.Sprintf("%d) %s ;;\n", i+1, step)
 	}
