@@ -90,7 +90,7 @@ finish() {
   for job in $(jobs -rp); do kill "$job" || true; done
   if [[ -n $moved ]]; then traffic=$moved; fi # a signal may come in between
   if [[ $traffic != "$before" ]]; then status=1 && put_back; fi
-  wait
+  wait 2>/dev/null
   exit "$status"
 }
 

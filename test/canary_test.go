@@ -293,8 +293,10 @@ func TestCanaryIsInterrupted(t *testing.T) {
 				if strings.Contains(out.String(), "erminated") {
 					t.Errorf("it shows bash's notice:\n%s", &out)
 				}
-				if err := syscall.Kill(-cmd.Process.Pid, 0); err != syscall.ESRCH {
-					t.Error("a process is left")
+				for gone := time.Now().Add(time.Second); syscall.Kill(-cmd.Process.Pid, 0) != syscall.ESRCH; time.Sleep(10 * time.Millisecond) {
+					if time.Now().After(gone) {
+						t.Fatal("a process is left")
+					}
 				}
 			})
 		}
