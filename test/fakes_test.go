@@ -152,7 +152,8 @@ type cluster struct {
 	states    []object // of the Knative Service, one for each time it is asked for; nil if it is not there
 	services  []object // of the namespace istio-system
 	pods      []object
-	asked     atomic.Int64 // how often it was asked for the Knative Service
+	asked     atomic.Int64       // how often it was asked for the Knative Service
+	patched   func(state object) // sees the Service after each patch of it
 	mu        sync.Mutex
 }
 
@@ -186,6 +187,10 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == knative+"/namespaces/default/services/stock-service-example" && len(c.states) > 0:
 		c.asked.Add(1)
 		state := c.states[0]
+		if r.Method == "PATCH" {
+			c.patch(w, r)
+			return
+		}
 		if len(c.states) > 1 {
 			c.states = c.states[1:]
 		}
@@ -220,7 +225,7 @@ func (c *cluster) groups() object {
 
 func resources(version string, all ...object) object {
 	for _, r := range all {
-		r["singularName"], r["verbs"] = "", []string{"get", "list", "watch"}
+		r["singularName"], r["verbs"] = "", []string{"get", "list", "patch", "watch"}
 	}
 	return object{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": all}
 }
@@ -242,11 +247,11 @@ func reply(w http.ResponseWriter, status int, body object) {
 	json.NewEncoder(w).Encode(body)
 }
 
-// stubKubectl does what the scripts use of kubectl: get KIND [NAME], printed by
-// a JSONPath.
+// stubKubectl does what the scripts use of kubectl: get KIND [NAME] and patch,
+// printed by a JSONPath.
 func stubKubectl(args []string) int {
 	fmt.Fprintln(os.Stderr, "Warning: this is no reason to fail")
-	kind, name, namespace, format, selector := args[1], "", "", "", ""
+	kind, name, namespace, format, selector, patch := args[1], "", "", "", "", ""
 	for i, a := range args[2:] {
 		switch before := args[i+1]; {
 		case i == 0 && !strings.HasPrefix(a, "-"):
@@ -255,17 +260,19 @@ func stubKubectl(args []string) int {
 			namespace = "/namespaces/" + a
 		case before == "--selector":
 			selector = "?labelSelector=" + url.QueryEscape(a)
+		case before == "--patch":
+			patch = a
 		case before == "--output":
 			format = strings.TrimPrefix(a, "jsonpath=")
 		}
 	}
-	body, err := stubGet(map[string]string{
+	body, err := stubAsk(map[string]string{
 		"ksvc":    "/apis/serving.knative.dev/v1" + namespace + "/services" + name,
 		"pods":    "/api/v1" + namespace + "/pods" + selector,
 		"service": "/api/v1" + namespace + "/services" + name,
-	}[kind])
+	}[kind], patch)
 	if kind == "ksvc" && err != nil && strings.Contains(err.Error(), "NotFound") {
-		if _, missing := stubGet("/apis/serving.knative.dev/v1"); missing != nil {
+		if _, missing := stubAsk("/apis/serving.knative.dev/v1", ""); missing != nil {
 			err = errors.New(`error: the server doesn't have a resource type "ksvc"`)
 		}
 	}
@@ -277,9 +284,18 @@ func stubKubectl(args []string) int {
 	return 0
 }
 
-func stubGet(path string) (body object, err error) {
+// stubAsk gets what is at path, or patches it.
+func stubAsk(path, patch string) (body object, err error) {
+	method := http.MethodGet
+	if patch != "" {
+		method = http.MethodPatch
+	}
 	server := os.Getenv("STUB_SERVER")
-	resp, err := http.Get(server + path)
+	req, err := http.NewRequest(method, server+path, strings.NewReader(patch))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("The connection to the server %s was refused - did you specify the right host or port?", server)
 	}
@@ -311,7 +327,15 @@ func printed(format string, value any) string {
 				out.WriteString(printed(each, v))
 			}
 		} else {
-			out.WriteString(strings.Trim(fmt.Sprint(find(path, value)), "[]"))
+			for i, v := range find(path, value) {
+				if i > 0 {
+					out.WriteByte(' ')
+				}
+				if _, ok := v.([]any); ok {
+					v = asJSON(v)
+				}
+				fmt.Fprint(&out, v)
+			}
 		}
 		format = rest
 	}
@@ -320,7 +344,7 @@ func printed(format string, value any) string {
 var step = regexp.MustCompile(`\.(\w+)(?:\[(?:\*|\?\(@\.(\w+)=='([^']*)'\))\])?`)
 
 // find returns the values at a path of steps .key, .key[*] and
-// .key[?(@.of=='this')].
+// .key[?(@.of=='this')]; .key of a list is the list.
 func find(path string, value any) []any {
 	values := []any{value}
 	for _, m := range step.FindAllStringSubmatch(path, -1) {
@@ -329,6 +353,10 @@ func find(path string, value any) []any {
 			switch field := v.(object)[m[1]].(type) {
 			case nil:
 			case []any:
+				if !strings.HasSuffix(m[0], "]") {
+					next = append(next, field)
+					continue
+				}
 				for _, item := range field {
 					if of, _ := item.(object); m[2] == "" || of[m[2]] == m[3] {
 						next = append(next, item)
