@@ -169,7 +169,7 @@ tally() {
       if (!ended) exit silent >= 5
       if (ended == "interrupted") complain("interrupted after " sent + 0 " of " N " requests")
       else if (!sent && refusal != "") complain("curl: " refusal)
-      else if (sent < N) complain("gave up after " sent " of " N " requests")
+      else if (sent < N) complain("gave up after " sent + 0 " of " N " requests")
       for (i = 1; i <= kinds; i++) complain(times[kind[i]] " of " sent " " kind[i])
       if (sent && !reached) complain("set GATEWAY to an address of the gateway, with http:// where it takes no https")
       if (problem != "") complain(problem)
@@ -202,7 +202,7 @@ tally() {
         if (!i) line = sprintf(format, "REVISION", "TAG", "EXPECTED", "OBSERVED", "COUNT", "FAILED", "PODS", "")
         if (room && length(line) > room) line = substr(line, 1, room + 1)
         sub(room && length(line) > room ? " +[^ ]*$" : " +$", "", line)
-        print line
+        print room ? substr(line, 1, room) : line
       }
       if (room) printf "\033[%dA", rows + 1
     }
