@@ -44,9 +44,14 @@ must WAIT "$WAIT" '0|[1-9][0-9]{0,3}' "a number of seconds"
 [[ $(hash awk 2>&1 && curl -qsw '%{exitcode}' none: 2>&1) == *[0-9] ]] || die "install awk and curl 7.75 or newer"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
-trap 'trap "" HUP INT QUIT TERM; { kill $(jobs -rp) && wait; } 2>/dev/null || true; end' EXIT
+trap '((BASH_SUBSHELL)) || end' EXIT # not for a child that is ended before it has taken off this trap
 trap 'exit 129' HUP && trap 'exit 130' INT && trap 'exit 131' QUIT && trap 'exit 143' TERM
-end() { if [[ -n ${curl:-} ]]; then tally interrupted || true; fi && rm -rf "$tmp"; }
+end() {
+  trap '' HUP INT QUIT TERM
+  { kill $(jobs -rp) && wait; } 2>/dev/null || true
+  if [[ -n ${curl:-} ]]; then tally interrupted || true; fi
+  rm -rf "$tmp"
+}
 
 # get ARGS... asks kubectl, in the background: bash heeds a signal only while it waits.
 get() { kubectl get "$@" --request-timeout=10s >"$tmp/kubectl" 2>"$tmp/errors" & wait $!; }
