@@ -45,9 +45,14 @@ can=$({ hash awk && curl -qsw '%{exitcode}' --max-time "$TIMEOUT" ${RATE:+--rate
 [[ $can == *[0-9] ]] || die "install awk and curl 7.75 or newer, for RATE 7.84: ${can%%$'\n'*}"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
-trap 'trap "" HUP INT QUIT TERM; { kill $(jobs -rp) && wait; } 2>/dev/null || true; end' EXIT
+trap '((BASH_SUBSHELL)) || end' EXIT # not for a child that is ended before it has taken off this trap
 trap 'exit 129' HUP && trap 'exit 130' INT && trap 'exit 131' QUIT && trap 'exit 143' TERM
-end() { if [[ -n ${curl:-} ]]; then tally interrupted || true; fi && rm -rf "$tmp"; }
+end() {
+  trap '' HUP INT QUIT TERM
+  { kill $(jobs -rp) && wait; } 2>/dev/null || true
+  if [[ -n ${curl:-} ]]; then tally interrupted || true; fi
+  rm -rf "$tmp"
+}
 
 # get ARGS... asks kubectl, in the background: bash heeds a signal only while it waits.
 get() { kubectl get "$@" --request-timeout=10s >"$tmp/kubectl" 2>"$tmp/errors" & wait $!; }
@@ -78,7 +83,7 @@ while [[ -n $asks ]]; do
   look || cannot_get "$service"
   if [[ -n $settled || $reason == RolloutInProgress* ]]; then break; fi
   # not at once: even a failure can pass, for some seconds it is that of the apply before
-  if ((SECONDS >= WAIT)) || [[ $ready == False && $SECONDS -ge 5 ]]; then
+  if ((SECONDS >= WAIT)) || [[ $ready == False && $reason != RevisionMissing* && $SECONDS -ge 5 ]]; then
     get pods --namespace "$NAMESPACE" --selector "serving.knative.dev/revision=$latest" --output \
       'jsonpath={range .items[*].status.containerStatuses[*].state.waiting}: {.reason} {.message}{end}' || true
     reason+=$(tr '\n|' '  ' <"$tmp/kubectl")
@@ -201,7 +206,7 @@ tally() {
         if (!i) line = sprintf(format, "REVISION", "TAG", "EXPECTED", "OBSERVED", "COUNT", "FAILED", "PODS", "")
         if (room && length(line) > room) line = substr(line, 1, room + 1)
         sub(room && length(line) > room ? " +[^ ]*$" : " +$", "", line)
-        print line
+        print room ? substr(line, 1, room) : line
       }
       if (room) printf "\033[%dA", rows + 1
     }

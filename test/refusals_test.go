@@ -57,7 +57,7 @@ func TestScriptMissesTools(t *testing.T) {
 	const (
 		newCurl  = "echo 3"
 		oldCurl  = "echo \"curl: unknown --write-out variable: 'exitcode'\" >&2"
-		tooFew   = "awk and curl 7.75 or newer must be installed"
+		tooFew   = "install awk and curl 7.75 or newer"
 		noAsking = "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"
 	)
 	tests := []struct {
