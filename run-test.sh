@@ -19,7 +19,6 @@ say() { printf 'run-test.sh: %s\n' "$*" >&2; }
 die() { say "$@"; exit 2; }
 must() { [[ $2 =~ ^($3)$ ]] || die "$1 is $4, not \"$2\": see -h"; }
 
-# The options and variables.
 SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
 INGRESSGATEWAY=${INGRESSGATEWAY:-istio-ingressgateway} INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
 GATEWAY=${GATEWAY:-} DOMAIN_NAME=${DOMAIN_NAME:-} EXPECT=${EXPECT:-} REVISION_HEADER=${REVISION_HEADER:-X-Revision}
@@ -40,16 +39,14 @@ must WITHIN "$WITHIN" '([0-9]+(\.[0-9]+)?)?' "a number of seconds, as 0.5"
 must WAIT "$WAIT" '0|[1-9][0-9]{0,3}' "a number of seconds"
 [[ -n $GATEWAY && -n $DOMAIN_NAME ]] && asks='' || asks=yes
 [[ -z $tag || -z $DOMAIN_NAME ]] || die "the tag $tag has a host of its own: set DOMAIN_NAME to it, without --tag"
-[[ -z $asks ]] || hash kubectl 2>/dev/null || die "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"
 can=$({ hash awk && curl -qsw '%{exitcode}' --max-time "$TIMEOUT" ${RATE:+--rate "$RATE/s"} none:; } 2>&1 || true)
 [[ $can == *[0-9] ]] || die "install awk and curl 7.75 or newer, for RATE 7.84: ${can%%$'\n'*}"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
-trap '((BASH_SUBSHELL)) || end' EXIT # not for a child that is ended before it has taken off this trap
+# a child that is ended early has the trap, too
+trap '((BASH_SUBSHELL)) || { trap "" HUP INT QUIT TERM; { kill $(jobs -rp) && wait; } 2>/dev/null || true; end; }' EXIT
 trap 'exit 129' HUP && trap 'exit 130' INT && trap 'exit 131' QUIT && trap 'exit 143' TERM
 end() {
-  trap '' HUP INT QUIT TERM
-  { kill $(jobs -rp) && wait; } 2>/dev/null || true
   if [[ -n ${curl:-} ]]; then tally interrupted || true; fi
   rm -rf "$tmp"
 }
@@ -85,7 +82,7 @@ while [[ -n $asks ]]; do
   # not at once: even a failure can pass, for some seconds it is that of the apply before
   if ((SECONDS >= WAIT)) || [[ $ready == False && $reason != RevisionMissing* && $SECONDS -ge 5 ]]; then
     get pods --namespace "$NAMESPACE" --selector "serving.knative.dev/revision=$latest" --output \
-      'jsonpath={range .items[*].status.containerStatuses[*].state.waiting}: {.reason} {.message}{end}' || true
+      "jsonpath={range ..['waiting','terminated']}: {.reason} {.message}{end}" || true
     reason+=$(tr '\n|' '  ' <"$tmp/kubectl")
     [[ -n $url && -n $traffic ]] || die "$service is not Ready after $SECONDS s: $reason"
     break
@@ -160,12 +157,11 @@ tally() {
       sent++
       reached += $3 > 0 || $2 == 28 && $4 > 0
       silent = $2 ? silent + ($2 == 28 ? 5 : 1) : 0 # in a row, and one time-out is enough
-      if (NR > note[1]) {
-        total++
-        count[name]++
-        if (what != "") any_failed = ++failed[name]
-        if (headers["x-pod"] != "" && !pod[name, headers["x-pod"]]++) any_pods = ++pods[name]
-      }
+      since = NR > note[1] # the traffic is this
+      total += since
+      count[name] += since
+      if (since && what != "") any_failed = ++failed[name]
+      if (since && headers["x-pod"] != "" && !pod[name, headers["x-pod"]]++) any_pods = ++pods[name]
       split("", headers)
     }
 
@@ -180,8 +176,7 @@ tally() {
       for (i = 1; known && problem == "" && sent == N && i <= rows; i++) judge(order[i], weight[order[i]] / 100)
       if (bad || N == 1) exit bad
       print "\nok: no request failed" (known ? ", and each share fits its percentage" : "; no percentages were given")
-      print "with " N " requests, " passing "failures of one in " (N < 3 ? 1 : int(N / 4.605 + 0.5)) \
-        " show 99 times in 100"
+      print "with " N " requests, " passing "failures of one in " int(N / 4.605 + 0.5) + (N < 3) " show 99 times in 100"
     }
 
     function row(name) {
@@ -221,12 +216,11 @@ tally() {
         sprintf("%.1f%% to %.1f%% pass for %s%%, and ", 100 * least / total, 100 * most / total, weight[name])
     }
 
-    # fewest multiplies its sum by 1-p for each request: not all awks have exp, log and ^
     function fewest(p,  n, left, term, sum) {
       if (p == 1) return total
       term = sum = 1
       for (left = total; left > 0; left--) {
-        term *= 1 - p
+        term *= 1 - p # not all awks have exp, log or ^
         for (sum *= 1 - p; sum <= 0.00005 / rows; n++) sum += term *= (total - n) / (n + 1) * p / (1 - p)
       }
       return n + 0
@@ -236,13 +230,12 @@ tally() {
   ' "$tmp/answers"
 }
 
-# note keeps what look has found, and since which line of the answers it is so.
-note() { echo "$(wc -l <"$tmp/answers")|$generation|$settled|$traffic|$reason" >"$tmp/note"; }
+note() { echo "$1|$generation|$settled|$traffic|$reason" >"$tmp/note"; } # found after this line of the answers
 changed() { [[ $(cat "$tmp/note") != *"|$generation|$settled|$traffic|"* ]]; }
 watch() {
   trap 'kill $!; exit' TERM
   while sleep 1 & wait $!; do
-    if [[ -n $asks ]] && look && changed; then note; fi
+    if [[ -n $asks ]] && look && changed; then note "$(wc -l <"$tmp/answers")"; fi
     tally "" || kill "$curl"
   done
 }
@@ -251,8 +244,7 @@ watch() {
 body=/dev/null mark="answer $RANDOM$RANDOM" lines=0 columns=0
 if ((requests == 1)); then body=$tmp/body; else echo "$requests requests to $url$path through $GATEWAY"; echo; fi
 if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r lines columns <<<"$(stty size </dev/tty || echo 0 0)"; fi
-true >"$tmp/answers"
-note
+note 0
 curl --disable "$url$path#[1-$requests]" --silent --noproxy '*' --connect-to "::$GATEWAY" --http1.1 \
   --header 'Connection: close' --connect-timeout 3 --max-time "$TIMEOUT" ${RATE:+--rate "$RATE/s"} \
   --output "$body" --dump-header - --write-out \

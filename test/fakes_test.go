@@ -343,10 +343,31 @@ func printed(format string, value any) string {
 
 var step = regexp.MustCompile(`\.(\w+)(?:\[(?:\*|\?\(@\.(\w+)=='([^']*)'\))\])?`)
 
+// everywhere returns the values of a key at any depth.
+func everywhere(key string, value any) (found []any) {
+	switch value := value.(type) {
+	case []any:
+		for _, item := range value {
+			found = append(found, everywhere(key, item)...)
+		}
+	case object:
+		for k, v := range value {
+			if k == key {
+				found = append(found, v)
+			}
+			found = append(found, everywhere(key, v)...)
+		}
+	}
+	return found
+}
+
 // find returns the values at a path of steps .key, .key[*] and
 // .key[?(@.of=='this')]; .key of a list is the list.
 func find(path string, value any) []any {
 	values := []any{value}
+	if path == "..['waiting','terminated']" {
+		return append(everywhere("waiting", value), everywhere("terminated", value)...)
+	}
 	for _, m := range step.FindAllStringSubmatch(path, -1) {
 		var next []any
 		for _, v := range values {
