@@ -72,6 +72,7 @@ func TestPreferred(t *testing.T) {
 		{[]string{"application/json;q=1.1"}, "text", "text"},
 		{[]string{"application/json;q=Inf, text/plain"}, "text", "text"},
 		{[]string{"/, application/json"}, "json", "json"},
+		{[]string{"text/plain;q=high, text/*"}, "text", "text"},
 		{[]string{"application/json;q=0.1;q=0.9, text/plain;q=0.1"}, "text", "text"},
 		{[]string{`text/plain;x="never ends, application/json`}, "json", "json"},
 	} {
