@@ -57,6 +57,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 	slog.SetDefault(logger)
 
+	var quotes quote.Source = quote.Sample{}
+	prices := "sample of " + quote.SampleDay
+	if cfg.QuoteURL != (quote.Template{}) {
+		quotes = quote.NewUpstream(cfg.QuoteURL, cfg.QuotePointer, cfg.QuoteTTL, logger)
+		prices = "upstream " + cfg.QuoteURL.Host()
+	}
 	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", cfg.Port))
 	if err != nil {
 		return fmt.Errorf("PORT: %w", err)
@@ -64,8 +70,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	logger.Info("serving",
 		"url", fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port),
 		"revision", cmp.Or(cfg.Split.String(), cfg.Revision.Name),
-		"prices", cfg.Quotes.Origin())
-	return server.Serve(ctx, listener, newHandler(cfg, logger), cfg.Revision.Fault.Latency, logger)
+		"prices", prices)
+	return server.Serve(ctx, listener, newHandler(cfg, quotes), cfg.Revision.Fault.Latency, logger)
 }
 
 func help(args []string, stdout io.Writer) error {
@@ -77,11 +83,7 @@ func help(args []string, stdout io.Writer) error {
 }
 
 // newHandler returns the one revision that this process is, or a rehearsal's.
-func newHandler(cfg config.Config, logger *slog.Logger) http.Handler {
-	var quotes quote.Source = quote.Sample{}
-	if q := cfg.Quotes; q.Upstream {
-		quotes = quote.NewUpstream(q.Template, q.Pointer, q.TTL, logger)
-	}
+func newHandler(cfg config.Config, quotes quote.Source) http.Handler {
 	if len(cfg.Split) == 0 {
 		return stock.New(cfg.Revision, quotes)
 	}
