@@ -19,8 +19,6 @@ const (
 	maxHeader    = 64 << 10 // bytes
 	maxBody      = 1 << 20  // bytes
 	maxHold      = time.Minute
-	// unknownInterval is how often an unknown ticker is logged at most.
-	unknownInterval = time.Minute
 	// some providers answer Go's own User-Agent with 429
 	userAgent = "Mozilla/5.0 (compatible; rest-api-go)"
 )
@@ -35,8 +33,7 @@ type Upstream struct {
 	// the key elsewhere.
 	transport http.RoundTripper
 	log       *slog.Logger
-	// unknownLogged is true for unknownInterval after an unknown ticker was
-	// logged.
+	// unknownLogged is true for a minute after an unknown ticker was logged.
 	unknownLogged atomic.Bool
 }
 
@@ -61,7 +58,7 @@ func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slo
 		transport: transport,
 		log:       log,
 	}
-	u.cache = cache{fetch: u.fetch, ttl: ttl, entries: map[string]*entry{}}
+	u.cache = cache{fetch: u.fetch, ttl: ttl, kept: map[string]*entry{}, underWay: map[string]*entry{}}
 	return u
 }
 
@@ -82,7 +79,7 @@ func (u *Upstream) logFailure(ticker string, err error) {
 		if !u.unknownLogged.CompareAndSwap(false, true) {
 			return
 		}
-		time.AfterFunc(unknownInterval, func() { u.unknownLogged.Store(false) })
+		time.AfterFunc(time.Minute, func() { u.unknownLogged.Store(false) })
 	}
 	u.log.Warn("no quote", "ticker", ticker, "provider", u.template.Host(), "err", err)
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -35,28 +34,24 @@ type Revision struct {
 
 type service struct {
 	Revision
-	quotes  quote.Source
-	headers http.Header // that every answer has
+	quotes quote.Source
 }
 
 // New returns the revision's handler: GET and HEAD of /, /{RESOURCE},
 // /{RESOURCE}/{ticker}, /stock and /stock/{ticker}, as text, as JSON to those
 // who ask for it, and / as a page to browsers.
 func New(rev Revision, quotes quote.Source) http.Handler {
-	headers := http.Header{
-		"X-Revision":             {rev.Name},
-		"X-Content-Type-Options": {"nosniff"},
-		"Vary":                   {"Accept"},
-	}
-	if rev.Pod != "" {
-		headers.Set("X-Pod", rev.Pod)
-	}
-	return &service{rev, quotes, headers}
+	return &service{rev, quotes}
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	maps.Copy(header, s.headers)
+	header.Set("X-Revision", s.Name)
+	if s.Pod != "" {
+		header.Set("X-Pod", s.Pod)
+	}
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Vary", "Accept")
 
 	// a client whose base URL ends in a slash sends two slashes
 	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
