@@ -41,10 +41,14 @@ func main() {
 // usageError is a mistake in how the program was called or set up.
 type usageError struct{ error }
 
-// run serves until ctx ends, then drains.
+// run serves until ctx ends, then drains. The arguments may only ask for help.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
-		return help(args, stdout)
+		if a := args[0]; a != "-h" && a != "-help" && a != "--help" {
+			return usageError{fmt.Errorf("unexpected argument %q: rest-api-go takes no arguments; configure it with environment variables, see -h", a)}
+		}
+		config.Usage(stdout)
+		return nil
 	}
 	cfg, err := config.Load(getenv)
 	if err != nil {
@@ -72,14 +76,6 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		"revision", cmp.Or(cfg.Split.String(), cfg.Revision.Name),
 		"prices", prices)
 	return server.Serve(ctx, listener, newHandler(cfg, quotes), cfg.Revision.Fault.Latency, logger)
-}
-
-func help(args []string, stdout io.Writer) error {
-	if a := args[0]; a != "-h" && a != "-help" && a != "--help" {
-		return usageError{fmt.Errorf("unexpected argument %q: rest-api-go takes no arguments; configure it with environment variables, see -h", a)}
-	}
-	config.Usage(stdout)
-	return nil
 }
 
 // newHandler returns the one revision that this process is, or a rehearsal's.

@@ -30,12 +30,10 @@ type mediaRange struct {
 func Preferred(header http.Header, offers ...string) string {
 	ranges := parse(strings.Join(header["Accept"], ","))
 	slices.SortStableFunc(ranges, func(a, b mediaRange) int {
-		return cmp.Or(
-			cmp.Compare(strings.Count(a.name, "*"), strings.Count(b.name, "*")),
-			cmp.Compare(b.q, a.q))
+		return strings.Count(a.name, "*") - strings.Count(b.name, "*")
 	})
 	preferred, best := offers[0], 0.0
-	judged := map[string]bool{} // by their first range, which is the most exact
+	judged := map[string]bool{} // each offer by its first range, the most exact
 	for _, r := range ranges {
 		for _, offer := range offers {
 			if judged[offer] || !r.matches(offer) {

@@ -66,11 +66,10 @@ func load(e *environment) (Config, error) {
 		c.Revision.Pod = pod
 	}
 	c.QuoteURL = template.WithKey(key)
-	hasURL := template != quote.Template{}
 	switch {
-	case key != "" && !hasURL:
+	case key != "" && template == quote.Template{}:
 		e.fail("QUOTE_KEY", errors.New("is set, but QUOTE_URL is not"))
-	case len(c.QuotePointer) > 0 && !hasURL:
+	case len(c.QuotePointer) > 0 && template == quote.Template{}:
 		e.fail("QUOTE_POINTER", errors.New("is set, but QUOTE_URL is not"))
 	case key == "" && template.NeedsKey():
 		e.fail("QUOTE_KEY", errors.New("is unset, but QUOTE_URL has {key}"))

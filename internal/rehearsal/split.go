@@ -30,11 +30,11 @@ func (s Split) String() string {
 	return strings.Join(parts, ",")
 }
 
-// label is a DNS label (RFC 1035), as Knative's tags are.
-var label = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
-
-// ParseSplit reads a split such as v1=40,v2=30,v3=30.
+// ParseSplit reads a split such as v1=40,v2=30,v3=30. Its tags are DNS labels
+// (RFC 1035), as Knative's are.
 func ParseSplit(s string) (Split, error) {
+	// not in a package variable: a pod starts in less time without it
+	label := regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	var split Split
 	named, sum := map[string]bool{}, 0
 	for part := range strings.SplitSeq(s, ",") {
@@ -47,7 +47,8 @@ func ParseSplit(s string) (Split, error) {
 			return nil, fmt.Errorf("%q has more than one name=percent: separate them by commas", part)
 		}
 		if !label.MatchString(tag) {
-			return nil, fmt.Errorf("the name %q is not a DNS label: at most 63 lower-case letters, digits and -, the first a letter, the last no -", tag)
+			return nil, fmt.Errorf("the name %q is not a DNS label: at most 63 lower-case letters, "+
+				"digits and -, the first a letter, the last no -", tag)
 		}
 		if tag == latestTag {
 			return nil, fmt.Errorf("the name %q is the tag of the latest revision", tag)
