@@ -21,7 +21,7 @@ type cache struct {
 
 	mu        sync.Mutex
 	kept      map[string]*entry
-	underWay  map[string]*entry // fetches
+	underWay  map[string]*entry // being fetched
 	heldUntil time.Time
 }
 

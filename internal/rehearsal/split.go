@@ -33,7 +33,7 @@ func (s Split) String() string {
 // ParseSplit reads a split such as v1=40,v2=30,v3=30. Its tags are DNS labels
 // (RFC 1035), as Knative's are.
 func ParseSplit(s string) (Split, error) {
-	// not in a package variable: a pod starts in less time without it
+	// compiled here and not in a package variable, since no pod needs it to start
 	label := regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	var split Split
 	named, sum := map[string]bool{}, 0

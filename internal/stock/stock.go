@@ -70,12 +70,12 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.Resource, a.Revision, a.Pod = s.Resource, s.Name, s.Pod
 		header.Set("Content-Type", "application/json")
 		w.WriteHeader(a.status)
-		json.NewEncoder(w).Encode(a)
+		json.NewEncoder(w).Encode(a) // an error means that the client has left
 		return
 	}
 	header.Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(a.status)
-	io.WriteString(w, a.text)
+	io.WriteString(w, a.text) // and so does one here
 }
 
 func reads(r *http.Request) bool {
