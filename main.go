@@ -41,10 +41,14 @@ func main() {
 // usageError is a mistake in how the program was called or set up.
 type usageError struct{ error }
 
-// run serves until ctx ends, then drains.
+// run serves until ctx ends, then drains. The arguments may only ask for help.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
-		return help(args, stdout)
+		if a := args[0]; a != "-h" && a != "-help" && a != "--help" {
+			return usageError{fmt.Errorf("unexpected argument %q: rest-api-go takes no arguments; configure it with environment variables, see -h", a)}
+		}
+		config.Usage(stdout)
+		return nil
 	}
 	cfg, err := config.Load(getenv)
 	if err != nil {
@@ -57,6 +61,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 	slog.SetDefault(logger)
 
+	var quotes quote.Source = quote.Sample{}
+	prices := "sample of " + quote.SampleDay
+	if cfg.QuoteURL != (quote.Template{}) {
+		quotes = quote.NewUpstream(cfg.QuoteURL, cfg.QuotePointer, cfg.QuoteTTL, logger)
+		prices = "upstream " + cfg.QuoteURL.Host()
+	}
 	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", cfg.Port))
 	if err != nil {
 		return fmt.Errorf("PORT: %w", err)
@@ -64,24 +74,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	logger.Info("serving",
 		"url", fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port),
 		"revision", cmp.Or(cfg.Split.String(), cfg.Revision.Name),
-		"prices", cfg.Quotes.Origin())
-	return server.Serve(ctx, listener, newHandler(cfg, logger), cfg.Revision.Fault.Latency, logger)
-}
-
-func help(args []string, stdout io.Writer) error {
-	if a := args[0]; a != "-h" && a != "-help" && a != "--help" {
-		return usageError{fmt.Errorf("unexpected argument %q: rest-api-go takes no arguments; configure it with environment variables, see -h", a)}
-	}
-	config.Usage(stdout)
-	return nil
+		"prices", prices)
+	return server.Serve(ctx, listener, newHandler(cfg, quotes), cfg.Revision.Fault.Latency, logger)
 }
 
 // newHandler returns the one revision that this process is, or a rehearsal's.
-func newHandler(cfg config.Config, logger *slog.Logger) http.Handler {
-	var quotes quote.Source = quote.Sample{}
-	if q := cfg.Quotes; q.Upstream {
-		quotes = quote.NewUpstream(q.Template, q.Pointer, q.TTL, logger)
-	}
+func newHandler(cfg config.Config, quotes quote.Source) http.Handler {
 	if len(cfg.Split) == 0 {
 		return stock.New(cfg.Revision, quotes)
 	}

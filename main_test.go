@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/knative-sample/rest-api-go/internal/config"
+	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
 func TestMain(m *testing.M) {
@@ -177,6 +177,7 @@ func TestLatency(t *testing.T) {
 // TestRehearsal runs what main runs, and draws by SPLIT.
 func TestRehearsal(t *testing.T) {
 	p := start(t, "SPLIT=v1=100,v2=0")
+	p.awaitLog(t, `prices="sample of 2025-05-22"`)
 	if got := <-p.get("/"); got != "200 stock-service-example-v1 Welcome to the v1 app! \n" {
 		t.Errorf("/ got %q", got)
 	}
@@ -210,7 +211,7 @@ func TestRehearsedFault(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		handler := newHandler(cfg, slog.New(slog.DiscardHandler))
+		handler := newHandler(cfg, quote.Sample{})
 		send := func(method, host, path, body string) int {
 			req := httptest.NewRequest(method, path, strings.NewReader(body))
 			req.Host = host
@@ -335,7 +336,7 @@ func TestProxyAndCertificates(t *testing.T) {
 		{[]string{"QUOTE_URL=" + secure.URL + "/{ticker}", "SSL_CERT_FILE=" + file}, found, ""},
 		{[]string{"QUOTE_URL=" + secure.URL + "/{ticker}"}, failed, "certificate signed by unknown authority"},
 		{[]string{"QUOTE_URL=http://prices.example/{ticker}", "HTTP_PROXY=" + proxy.URL}, found, ""},
-		{[]string{"QUOTE_URL=https://prices.example/{ticker}", "HTTPS_PROXY=" + proxy.URL}, failed, "the proxy answered with status 403"},
+		{[]string{"QUOTE_URL=https://prices.example/{ticker}", "HTTPS_PROXY=" + proxy.URL}, failed, "the quote provider gave no valid answer: Forbidden"},
 	} {
 		p := start(t, append(test.env, "RESOURCE=v1", "K_REVISION=v1")...)
 		if got := <-p.get("/v1/AAPL"); got != test.want {
@@ -354,6 +355,7 @@ func TestProviderOutOfReach(t *testing.T) {
 	gone := listener.Addr().String()
 	listener.Close()
 	p := start(t, "RESOURCE=v1", "QUOTE_URL=http://"+gone+"/{ticker}")
+	p.awaitLog(t, `prices="upstream `+gone+`"`)
 	if got, want := <-p.get("/stock/AAPL"), "502 v1 v1 price for ticker AAPL is not available: the quote provider cannot be reached\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

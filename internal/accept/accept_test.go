@@ -48,8 +48,8 @@ func TestPreferred(t *testing.T) {
 		{[]string{"application/json;q=0, */*"}, "text", "text"},
 		{[]string{"text/plain;q=0, text/html;q=0, */*"}, "json", "json"},
 		// parameters besides q do not count: of ranges for the same type, the
-		// highest q does
-		{[]string{"text/plain;format=fixed;q=0.4, text/plain;q=0.7, application/json;q=0.5"}, "text", "text"},
+		// first does
+		{[]string{"text/plain;format=fixed;q=0.4, text/plain;q=0.7, application/json;q=0.5"}, "json", "json"},
 		{[]string{"text/plain;q=0.7, text/plain;format=fixed;q=0.4, application/json;q=0.5"}, "text", "text"},
 		{[]string{"application/json;profile=x, */*"}, "json", "json"},
 		{[]string{"text/*;q=0.3, text/plain;q=0.7, text/plain;format=flowed, text/plain;format=fixed;q=0.4, */*;q=0.5"}, "text", "text"}, // RFC 9110's
@@ -72,6 +72,7 @@ func TestPreferred(t *testing.T) {
 		{[]string{"application/json;q=1.1"}, "text", "text"},
 		{[]string{"application/json;q=Inf, text/plain"}, "text", "text"},
 		{[]string{"/, application/json"}, "json", "json"},
+		{[]string{"text/plain;q=high, text/*"}, "text", "text"},
 		{[]string{"application/json;q=0.1;q=0.9, text/plain;q=0.1"}, "text", "text"},
 		{[]string{`text/plain;x="never ends, application/json`}, "json", "json"},
 	} {

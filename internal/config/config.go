@@ -24,25 +24,12 @@ type Config struct {
 	// Revision that this process is, unless there is a Split.
 	Revision stock.Revision
 	// Split of a rehearsal; empty if there is none.
-	Split  rehearsal.Split
-	Quotes Quotes
-}
-
-// Quotes says where prices come from.
-type Quotes struct {
-	// Upstream tells whether to ask a provider, which the other fields describe.
-	Upstream bool
-	Template quote.Template
-	Pointer  quote.Pointer
-	TTL      time.Duration
-}
-
-// Origin says where prices come from, for the log.
-func (q Quotes) Origin() string {
-	if q.Upstream {
-		return "upstream " + q.Template.Host()
-	}
-	return "sample of " + quote.SampleDay
+	Split rehearsal.Split
+	// QuoteURL of the provider that is asked for prices; zero if there is none.
+	QuoteURL     quote.Template
+	QuotePointer quote.Pointer
+	// QuoteTTL is how long a provider's answer is kept.
+	QuoteTTL time.Duration
 }
 
 // Load reads and checks the variables. Its error names the variable at fault.
@@ -70,28 +57,27 @@ func load(e *environment) (Config, error) {
 	revision := read(e, "K_REVISION", "", "name of this revision for X-Revision; Knative sets it; unset: RESOURCE", parseText)
 	pod := read(e, "HOSTNAME", "", "name of this pod for X-Pod, used if K_REVISION is set; Kubernetes sets it", parseText)
 	key := read(e, "QUOTE_KEY", "", "replaces {key} in QUOTE_URL", parseText)
-	template := read(e, "QUOTE_URL", "", "quote provider's URL with {ticker} and perhaps {key}; unset: a sample of "+quote.SampleDay, optional(quote.ParseTemplate))
-	c.Quotes.Pointer = read(e, "QUOTE_POINTER", "", "JSON pointer to the price in the provider's answer; unset: the answer is the price", quote.ParsePointer)
-	c.Quotes.TTL = read(e, "QUOTE_TTL", "10s", "how long a provider's answer is kept", parseDuration)
+	template := read(e, "QUOTE_URL", "", "quote provider's URL with {ticker} and perhaps {key}; unset: a sample of "+quote.SampleDay, quote.ParseTemplate)
+	c.QuotePointer = read(e, "QUOTE_POINTER", "", "JSON pointer to the price in the provider's answer; unset: the answer is the price", quote.ParsePointer)
+	c.QuoteTTL = read(e, "QUOTE_TTL", "10s", "how long a provider's answer is kept", parseDuration)
 
 	c.Revision.Name = cmp.Or(revision, c.Revision.Resource)
 	if revision != "" { // without Knative, HOSTNAME is some machine's
 		c.Revision.Pod = pod
 	}
-	c.Quotes.Template = template.WithKey(key)
-	c.Quotes.Upstream = template != quote.Template{}
+	c.QuoteURL = template.WithKey(key)
 	switch {
-	case !c.Quotes.Upstream && key != "":
+	case key != "" && template == quote.Template{}:
 		e.fail("QUOTE_KEY", errors.New("is set, but QUOTE_URL is not"))
-	case !c.Quotes.Upstream && len(c.Quotes.Pointer) > 0:
+	case len(c.QuotePointer) > 0 && template == quote.Template{}:
 		e.fail("QUOTE_POINTER", errors.New("is set, but QUOTE_URL is not"))
-	case template.NeedsKey() && key == "":
+	case key == "" && template.NeedsKey():
 		e.fail("QUOTE_KEY", errors.New("is unset, but QUOTE_URL has {key}"))
 	}
 
 	c.Revision.Fault.Latency = read(e, "LATENCY", "0s", "how long every answer waits, to make a bad revision", parseDuration)
 	c.Revision.Fault.Rate = read(e, "ERROR_RATE", "0", "share of answers that fail with 500, 0 to 1, to make a bad revision", parseRate)
-	c.Split = read(e, "SPLIT", "", "rehearse revisions without a cluster, e.g. v1=50,v2=50; the last one has LATENCY and ERROR_RATE, after v1=100 those that are made later; RESOURCE is not used", optional(rehearsal.ParseSplit))
+	c.Split = read(e, "SPLIT", "", "rehearse revisions without a cluster, e.g. v1=50,v2=50; the last one has LATENCY and ERROR_RATE, after v1=100 those that are made later; RESOURCE is not used", rehearsal.ParseSplit)
 	return c, e.err
 }
 
@@ -110,24 +96,19 @@ func (e *environment) fail(name string, err error) {
 	}
 }
 
-// read parses a variable, or its fallback where it is unset or empty.
-func read[T any](e *environment, name, fallback, help string, parse func(string) (T, error)) T {
+// read parses a variable, or its fallback where it is unset or empty. Without a
+// fallback either, it returns the zero value.
+func read[T any](e *environment, name, fallback, help string, parse func(string) (T, error)) (value T) {
 	e.variables = append(e.variables, variable{name, fallback, help})
-	value, err := parse(cmp.Or(e.getenv(name), fallback))
+	text := cmp.Or(e.getenv(name), fallback)
+	if text == "" {
+		return value
+	}
+	value, err := parse(text)
 	if err != nil {
 		e.fail(name, err)
 	}
 	return value
-}
-
-// optional leaves a variable that is unset at its zero value.
-func optional[T any](parse func(string) (T, error)) func(string) (T, error) {
-	return func(s string) (value T, err error) {
-		if s == "" {
-			return value, nil
-		}
-		return parse(s)
-	}
 }
 
 // parseText refuses a line end, which comes easily from a file or a pipe. Its
@@ -145,10 +126,8 @@ func parseResource(s string) (string, error) {
 		return "", fmt.Errorf("%q has a slash: it must be a single path segment", s)
 	case s == "." || s == "..":
 		return "", fmt.Errorf("%q is a path segment that clients remove", s)
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return "", fmt.Errorf("%q has a control character", s)
 	}
-	return s, nil
+	return parseText(s)
 }
 
 func parsePort(s string) (uint16, error) {

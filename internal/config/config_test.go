@@ -23,13 +23,10 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		Port:     8080,
 		Revision: stock.Revision{Resource: "NOT SPECIFIED", Name: "NOT SPECIFIED"},
-		Quotes:   Quotes{TTL: 10 * time.Second},
+		QuoteTTL: 10 * time.Second,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
-	}
-	if got.Quotes.Origin() != "sample of 2025-05-22" {
-		t.Errorf("prices: %s", got.Quotes.Origin())
 	}
 }
 
@@ -56,14 +53,13 @@ func TestEverythingSet(t *testing.T) {
 			Pod:      "stock-service-example-v2-deployment-7d9f8-abcde",
 			Fault:    stock.Fault{Latency: 250 * time.Millisecond, Rate: 0.5},
 		},
-		Split:  rehearsal.Split{{Tag: "v1", Percent: 40}, {Tag: "v2", Percent: 30}, {Tag: "v3", Percent: 30}},
-		Quotes: Quotes{Upstream: true, Template: template.WithKey("secret"), Pointer: quote.Pointer{"a", "0"}, TTL: time.Minute},
+		Split:        rehearsal.Split{{Tag: "v1", Percent: 40}, {Tag: "v2", Percent: 30}, {Tag: "v3", Percent: 30}},
+		QuoteURL:     template.WithKey("secret"),
+		QuotePointer: quote.Pointer{"a", "0"},
+		QuoteTTL:     time.Minute,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
-	}
-	if got.Quotes.Origin() != "upstream api.example.com:8443" {
-		t.Errorf("prices: %s", got.Quotes.Origin())
 	}
 }
 
@@ -86,11 +82,11 @@ func TestGoodValues(t *testing.T) {
 		{env{"K_REVISION": strings.Repeat("r", 50), "HOSTNAME": strings.Repeat("r", 47) + "deployment-x7k2p"}, func(c Config) any { return c.Revision.Pod }, strings.Repeat("r", 47) + "deployment-x7k2p"},
 		{env{"RESOURCE": "v1", "HOSTNAME": "v1-deployment-7d9f8-abcde"}, func(c Config) any { return c.Revision.Pod }, ""},
 		{env{"HOSTNAME": "laptop"}, func(c Config) any { return c.Revision.Pod }, ""},
-		{env{"QUOTE_TTL": "0"}, func(c Config) any { return c.Quotes.TTL }, time.Duration(0)},
-		{env{"QUOTE_TTL": "1h30m"}, func(c Config) any { return c.Quotes.TTL }, 90 * time.Minute},
-		{env{"QUOTE_URL": "http://h/{ticker}", "QUOTE_POINTER": "/Global Quote/05. price"}, func(c Config) any { return c.Quotes.Pointer }, quote.Pointer{"Global Quote", "05. price"}},
-		{env{"QUOTE_URL": "http://h/{ticker}"}, func(c Config) any { return c.Quotes.Upstream }, true},
-		{env{"QUOTE_KEY": ""}, func(c Config) any { return c.Quotes.Upstream }, false},
+		{env{"QUOTE_TTL": "0"}, func(c Config) any { return c.QuoteTTL }, time.Duration(0)},
+		{env{"QUOTE_TTL": "1h30m"}, func(c Config) any { return c.QuoteTTL }, 90 * time.Minute},
+		{env{"QUOTE_URL": "http://h/{ticker}", "QUOTE_POINTER": "/Global Quote/05. price"}, func(c Config) any { return c.QuotePointer }, quote.Pointer{"Global Quote", "05. price"}},
+		{env{"QUOTE_URL": "http://h/{ticker}"}, func(c Config) any { return c.QuoteURL.Host() }, "h"},
+		{env{"QUOTE_KEY": ""}, func(c Config) any { return c.QuoteURL }, quote.Template{}},
 		{env{"LATENCY": "0"}, func(c Config) any { return c.Revision.Fault }, stock.Fault{}},
 		{env{"LATENCY": "1.5s"}, func(c Config) any { return c.Revision.Fault.Latency }, 1500 * time.Millisecond},
 		{env{"ERROR_RATE": "0"}, func(c Config) any { return c.Revision.Fault.Rate }, 0.0},
@@ -128,9 +124,9 @@ func TestBadValues(t *testing.T) {
 		{env{"RESOURCE": "/"}, `RESOURCE: "/" has a slash: it must be a single path segment`},
 		{env{"RESOURCE": "."}, `RESOURCE: "." is a path segment that clients remove`},
 		{env{"RESOURCE": ".."}, `RESOURCE: ".." is a path segment that clients remove`},
-		{env{"RESOURCE": "a\nb"}, `RESOURCE: "a\nb" has a control character`},
-		{env{"RESOURCE": "\x00"}, `RESOURCE: "\x00" has a control character`},
-		{env{"RESOURCE": "a\u0085"}, `RESOURCE: "a\u0085" has a control character`},
+		{env{"RESOURCE": "a\nb"}, "RESOURCE: has a control character, such as a line end"},
+		{env{"RESOURCE": "\x00"}, "RESOURCE: has a control character, such as a line end"},
+		{env{"RESOURCE": "a\u0085"}, "RESOURCE: has a control character, such as a line end"},
 
 		{env{"QUOTE_URL": "api.example.com/{ticker}"}, "QUOTE_URL: want an http or https URL"},
 		{env{"QUOTE_URL": "https://api.example.com:x/{ticker}?k=secret"}, "QUOTE_URL: want an http or https URL"},

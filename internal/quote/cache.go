@@ -20,8 +20,8 @@ type cache struct {
 	ttl   time.Duration
 
 	mu        sync.Mutex
-	entries   map[string]*entry
-	underWay  int // fetches
+	kept      map[string]*entry
+	underWay  map[string]*entry // being fetched
 	heldUntil time.Time
 }
 
@@ -30,11 +30,7 @@ type entry struct {
 	done    chan struct{}
 	quote   Quote
 	err     error
-	expires time.Time // zero while the fetch is under way
-}
-
-func (e *entry) expired() bool {
-	return !e.expires.IsZero() && !time.Now().Before(e.expires)
+	expires time.Time
 }
 
 // Quote implements Source.
@@ -47,52 +43,51 @@ func (c *cache) Quote(ticker string) (Quote, error) {
 	return e.quote, e.err
 }
 
-// entry returns the ticker's entry, and starts a fetch if there is none. Its
-// error says why no fetch may start now.
+// entry returns what is kept or under way for the ticker, or starts a fetch.
+// Its error says why no fetch may start now.
 func (c *cache) entry(ticker string) (*entry, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.entries[ticker]; e != nil && !e.expired() {
+	if e := c.kept[ticker]; e != nil && time.Now().Before(e.expires) {
+		return e, nil
+	}
+	if e := c.underWay[ticker]; e != nil {
 		return e, nil
 	}
 	if wait := time.Until(c.heldUntil); wait > 0 {
 		return nil, rateLimited(wait)
 	}
-	if c.underWay == cacheSize {
+	if len(c.underWay) == cacheSize {
 		return nil, &UpstreamError{Status: http.StatusServiceUnavailable, RetryAfter: "1", Reason: "too many tickers are being fetched"}
 	}
 	e := &entry{done: make(chan struct{})}
-	c.entries[ticker] = e
-	c.underWay++
+	c.underWay[ticker] = e
 	go c.fill(ticker, e)
 	return e, nil
 }
 
-// fill fetches, and keeps the entry unless that failed. A full cache makes room
+// fill fetches, and keeps the answer unless that failed. A full cache makes room
 // by forgetting the unknown tickers and what has expired. If that is not enough
-// it does not keep the new entry, and never gives up a price for it.
+// it does not keep the new answer, and never gives up a price for it.
 func (c *cache) fill(ticker string, e *entry) {
-	quote, err := c.fetch(ticker)
+	e.quote, e.err = c.fetch(ticker)
+	e.expires = time.Now().Add(c.ttl)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.underWay--
-	e.quote, e.err, e.expires = quote, err, time.Now().Add(c.ttl)
 	close(e.done)
-	if err != nil && !errors.Is(err, ErrUnknown) {
-		delete(c.entries, ticker)
+	delete(c.underWay, ticker)
+	if e.err != nil && !errors.Is(e.err, ErrUnknown) {
 		return
 	}
-	if c.kept() > cacheSize {
-		maps.DeleteFunc(c.entries, func(_ string, e *entry) bool {
-			return errors.Is(e.err, ErrUnknown) || e.expired()
+	if len(c.kept) == cacheSize {
+		maps.DeleteFunc(c.kept, func(_ string, e *entry) bool {
+			return errors.Is(e.err, ErrUnknown) || !time.Now().Before(e.expires)
 		})
 	}
-	if c.kept() > cacheSize {
-		delete(c.entries, ticker)
+	if len(c.kept) < cacheSize {
+		c.kept[ticker] = e
 	}
 }
-
-func (c *cache) kept() int { return len(c.entries) - c.underWay }
 
 // hold lets no fetch start for d.
 func (c *cache) hold(d time.Duration) {

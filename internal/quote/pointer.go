@@ -32,21 +32,18 @@ func ParsePointer(s string) (Pointer, error) {
 // and whether there is one.
 func (p Pointer) Find(doc any) (any, bool) {
 	for _, token := range p {
+		found := false
 		switch v := doc.(type) {
 		case map[string]any:
-			next, ok := v[token]
-			if !ok {
-				return nil, false
-			}
-			doc = next
+			doc, found = v[token]
 		case []any:
 			i, err := strconv.Atoi(token)
 			// "007" and "+7" are no indices in RFC 6901
-			if err != nil || strconv.Itoa(i) != token || i < 0 || i >= len(v) {
-				return nil, false
+			if err == nil && strconv.Itoa(i) == token && 0 <= i && i < len(v) {
+				doc, found = v[i], true
 			}
-			doc = v[i]
-		default:
+		}
+		if !found {
 			return nil, false
 		}
 	}

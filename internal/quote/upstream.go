@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -17,14 +16,9 @@ import (
 
 const (
 	fetchTimeout = 5 * time.Second
-	// connectTimeout is shorter than fetchTimeout, so that the log can tell a
-	// provider that cannot be reached from one that is slow.
-	connectTimeout = 4 * time.Second
-	maxHeader      = 64 << 10 // bytes
-	maxBody        = 1 << 20  // bytes
-	maxHold        = time.Minute
-	// unknownInterval is how often an unknown ticker is logged at most.
-	unknownInterval = time.Minute
+	maxHeader    = 64 << 10 // bytes
+	maxBody      = 1 << 20  // bytes
+	maxHold      = time.Minute
 	// some providers answer Go's own User-Agent with 429
 	userAgent = "Mozilla/5.0 (compatible; rest-api-go)"
 )
@@ -39,8 +33,7 @@ type Upstream struct {
 	// the key elsewhere.
 	transport http.RoundTripper
 	log       *slog.Logger
-	// unknownLogged is true for unknownInterval after an unknown ticker was
-	// logged.
+	// unknownLogged is true for a minute after an unknown ticker was logged.
 	unknownLogged atomic.Bool
 }
 
@@ -54,18 +47,10 @@ type Upstream struct {
 // sends before it is asked, and that may repeat an earlier request.
 func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slog.Logger) *Upstream {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: connectTimeout}).DialContext
-	transport.TLSHandshakeTimeout = connectTimeout
 	transport.MaxResponseHeaderBytes = maxHeader
 	// on a connection that is used again, one answer too many would be taken
 	// for the price of the next ticker
 	transport.DisableKeepAlives = true
-	transport.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-		if resp.StatusCode != http.StatusOK { // net/http would return its text alone, such as Forbidden
-			return fmt.Errorf("the proxy answered with status %d", resp.StatusCode)
-		}
-		return nil
-	}
 	u := &Upstream{
 		template:  template,
 		pointer:   pointer,
@@ -73,7 +58,7 @@ func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slo
 		transport: transport,
 		log:       log,
 	}
-	u.cache = cache{fetch: u.fetch, ttl: ttl, entries: map[string]*entry{}}
+	u.cache = cache{fetch: u.fetch, ttl: ttl, kept: map[string]*entry{}, underWay: map[string]*entry{}}
 	return u
 }
 
@@ -94,7 +79,7 @@ func (u *Upstream) logFailure(ticker string, err error) {
 		if !u.unknownLogged.CompareAndSwap(false, true) {
 			return
 		}
-		time.AfterFunc(unknownInterval, func() { u.unknownLogged.Store(false) })
+		time.AfterFunc(time.Minute, func() { u.unknownLogged.Store(false) })
 	}
 	u.log.Warn("no quote", "ticker", ticker, "provider", u.template.Host(), "err", err)
 }

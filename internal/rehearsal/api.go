@@ -32,14 +32,6 @@ var files = []file{
 	{"revision-v3-2.yaml", "v1=40,v2=30,v3=30", "v3", "v1\u00a040%, v2\u00a030%, v3\u00a030%"},
 }
 
-// state is the answer as JSON.
-type state struct {
-	Split   string `json:"split"`
-	Latest  string `json:"latest"`
-	Service string `json:"service"`
-	Files   []file `json:"files"`
-}
-
 // serveSplit answers GET with the split, and PUT after changing it.
 func (g *gateway) serveSplit(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
@@ -64,11 +56,16 @@ func (g *gateway) serveSplit(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Vary", "Accept")
 	if accept.Preferred(r.Header, accept.Text, accept.JSON) == accept.JSON {
 		w.Header().Set("Content-Type", accept.JSON)
-		json.NewEncoder(w).Encode(state{now.text, now.latest, service, files})
+		json.NewEncoder(w).Encode(struct {
+			Split   string `json:"split"`
+			Latest  string `json:"latest"`
+			Service string `json:"service"`
+			Files   []file `json:"files"`
+		}{now.split.String(), now.latest, service, files})
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintln(w, now.text)
+	fmt.Fprintln(w, now.split)
 }
 
 // put applies the request's body, as kubectl does: a file by its name, or an

@@ -6,7 +6,6 @@ package rehearsal
 import (
 	"cmp"
 	"maps"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -34,7 +33,6 @@ type gateway struct {
 // makes another.
 type traffic struct {
 	split Split
-	text  string // the split
 	// revisions by their tags: those that the split leaves out are kept
 	revisions map[string]http.Handler
 	latest    string // the tag of the latest revision
@@ -58,7 +56,7 @@ func (g *gateway) change(split Split, latest string) error {
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	now := g.traffic.Load()
-	next := &traffic{split: split, text: split.String(), revisions: maps.Clone(now.revisions), latest: now.latest}
+	next := &traffic{split: split, revisions: maps.Clone(now.revisions), latest: now.latest}
 	for _, target := range split {
 		if next.revisions[target.Tag] == nil {
 			next.revisions[target.Tag] = g.revision(target.Tag)
@@ -78,14 +76,11 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.serveSplit(w, r)
 		return
 	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
+	host, _, _ := strings.Cut(r.Host, ":")
 	now := g.traffic.Load()
 	tag, tagged := strings.CutSuffix(strings.ToLower(host), ".localhost")
 	if !tagged {
-		w.Header().Set("X-Rehearsal", now.text)
+		w.Header().Set("X-Rehearsal", now.split.String())
 		w.Header().Set("X-Rehearsal-Latest", now.latest)
 		now.revisions[now.split.drawn(g.draw)].ServeHTTP(w, r)
 		return

@@ -1,8 +1,8 @@
 package rehearsal
 
 import (
-	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -33,6 +33,8 @@ func (s Split) String() string {
 // ParseSplit reads a split such as v1=40,v2=30,v3=30. Its tags are DNS labels
 // (RFC 1035), as Knative's are.
 func ParseSplit(s string) (Split, error) {
+	// compiled here and not in a package variable, since no pod needs it to start
+	label := regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	var split Split
 	named, sum := map[string]bool{}, 0
 	for part := range strings.SplitSeq(s, ",") {
@@ -44,8 +46,12 @@ func ParseSplit(s string) (Split, error) {
 		if strings.Contains(text, "=") {
 			return nil, fmt.Errorf("%q has more than one name=percent: separate them by commas", part)
 		}
-		if err := checkTag(tag); err != nil {
-			return nil, fmt.Errorf("the name %q %w", tag, err)
+		if !label.MatchString(tag) {
+			return nil, fmt.Errorf("the name %q is not a DNS label: at most 63 lower-case letters, "+
+				"digits and -, the first a letter, the last no -", tag)
+		}
+		if tag == latestTag {
+			return nil, fmt.Errorf("the name %q is the tag of the latest revision", tag)
 		}
 		if named[tag] {
 			return nil, fmt.Errorf("%q is named twice", tag)
@@ -68,26 +74,3 @@ func ParseSplit(s string) (Split, error) {
 }
 
 var errTooMany = fmt.Errorf("a rehearsal keeps at most %d revisions", maxRevisions)
-
-// checkTag tells why tag cannot be a revision's, in words that follow it.
-func checkTag(tag string) error {
-	switch {
-	case !isLabel(tag):
-		return errors.New("is not a DNS label: at most 63 lower-case letters, digits and -, the first a letter, the last no -")
-	case tag == latestTag:
-		return errors.New("is the tag of the latest revision")
-	}
-	return nil
-}
-
-func isLabel(s string) bool {
-	if s == "" || len(s) > 63 || s[0] < 'a' || s[0] > 'z' || s[len(s)-1] == '-' {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
-			return false
-		}
-	}
-	return true
-}

@@ -1,7 +1,6 @@
 package stock
 
 import (
-	"errors"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -16,22 +15,17 @@ type Fault struct {
 	Rate float64
 }
 
-var errInjected = errors.New("failed on purpose (ERROR_RATE)")
-
-// inject waits, and returns nil or errInjected. Probes are spared, so that the
-// pod stays ready and clients see the failures. The wait ends early when the
-// client closes its connection. It may have closed only its own half and still
-// be reading, so it gets its answer then.
-func (f Fault) inject(r *http.Request) error {
+// inject waits, and tells whether the answer is to fail. Probes are spared, so
+// that the pod stays ready and clients see the failures. The wait ends early
+// when the client closes its connection. It may have closed only its own half
+// and still be reading, so it gets its answer then.
+func (f Fault) inject(r *http.Request) (fails bool) {
 	if f == (Fault{}) || strings.HasPrefix(r.UserAgent(), "kube-probe/") {
-		return nil
+		return false
 	}
 	select {
 	case <-time.After(f.Latency):
 	case <-r.Context().Done():
 	}
-	if rand.Float64() < f.Rate {
-		return errInjected
-	}
-	return nil
+	return rand.Float64() < f.Rate
 }

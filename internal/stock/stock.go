@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -35,31 +34,24 @@ type Revision struct {
 
 type service struct {
 	Revision
-	quotes  quote.Source
-	headers http.Header // that every answer has
-	index   answer
+	quotes quote.Source
 }
 
 // New returns the revision's handler: GET and HEAD of /, /{RESOURCE},
 // /{RESOURCE}/{ticker}, /stock and /stock/{ticker}, as text, as JSON to those
 // who ask for it, and / as a page to browsers.
 func New(rev Revision, quotes quote.Source) http.Handler {
-	message := "Welcome to the " + rev.Resource + " app!"
-	index := answer{status: http.StatusOK, text: message + " \n", Message: message} // the article's space
-	headers := http.Header{
-		"X-Revision":             {rev.Name},
-		"X-Content-Type-Options": {"nosniff"},
-		"Vary":                   {"Accept"},
-	}
-	if rev.Pod != "" {
-		headers.Set("X-Pod", rev.Pod)
-	}
-	return &service{rev, quotes, headers, index}
+	return &service{rev, quotes}
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	maps.Copy(header, s.headers)
+	header.Set("X-Revision", s.Name)
+	if s.Pod != "" {
+		header.Set("X-Pod", s.Pod)
+	}
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Vary", "Accept")
 
 	// a client whose base URL ends in a slash sends two slashes
 	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
@@ -67,17 +59,23 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if path != "" || !reads(r) {
 		offers = offers[:2]
 	}
-	switch accept.Preferred(r.Header, offers...) {
-	case accept.HTML:
+	preferred := accept.Preferred(r.Header, offers...)
+	if preferred == accept.HTML {
 		page.Serve(w) // without the Fault, which it is there to show
-	case accept.JSON:
-		a := s.answer(header, r, path)
-		a.Resource, a.Revision, a.Pod = s.Resource, s.Name, s.Pod
-		write(w, "application/json", a.status, encode(a))
-	default:
-		a := s.answer(header, r, path)
-		write(w, "text/plain; charset=utf-8", a.status, a.text)
+		return
 	}
+
+	a := s.answer(header, r, path)
+	if preferred == accept.JSON {
+		a.Resource, a.Revision, a.Pod = s.Resource, s.Name, s.Pod
+		header.Set("Content-Type", "application/json")
+		w.WriteHeader(a.status)
+		json.NewEncoder(w).Encode(a) // an error means that the client has left
+		return
+	}
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(a.status)
+	io.WriteString(w, a.text) // and so does one here
 }
 
 func reads(r *http.Request) bool {
@@ -103,15 +101,16 @@ type answer struct {
 // answer returns the answer to a request for path, which is still escaped and
 // has lost its leading slashes. It sets the headers that not every answer has.
 func (s *service) answer(header http.Header, r *http.Request, path string) answer {
-	if err := s.Fault.inject(r); err != nil {
-		return s.failure(http.StatusInternalServerError, err.Error())
+	if s.Fault.inject(r) {
+		return s.failure(http.StatusInternalServerError, "failed on purpose (ERROR_RATE)")
 	}
 	if !reads(r) {
 		header.Set("Allow", "GET, HEAD")
 		return s.failure(http.StatusMethodNotAllowed, "method "+r.Method+" not allowed, require GET or HEAD")
 	}
 	if path == "" {
-		return s.index
+		message := "Welcome to the " + s.Resource + " app!"
+		return answer{status: http.StatusOK, text: message + " \n", Message: message} // the article's space
 	}
 
 	first, rest, _ := strings.Cut(path, "/")
@@ -164,18 +163,4 @@ func (s *service) price(header http.Header, ticker string) answer {
 
 func (s *service) failure(status int, message string) answer {
 	return answer{status: status, text: s.Resource + " " + message + "\n", Error: message}
-}
-
-func write(w http.ResponseWriter, contentType string, status int, body string) {
-	w.Header().Set("Content-Type", contentType)
-	w.WriteHeader(status)
-	io.WriteString(w, body) // an error means that the client has left
-}
-
-func encode(a answer) string {
-	b, err := json.Marshal(a)
-	if err != nil {
-		panic(err) // cannot be: quote has checked the price, and the rest are strings
-	}
-	return string(b) + "\n"
 }
