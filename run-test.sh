@@ -48,7 +48,7 @@ trap '((BASH_SUBSHELL)) || end' EXIT # not for a child that is ended before it h
 trap 'exit 129' HUP && trap 'exit 130' INT && trap 'exit 131' QUIT && trap 'exit 143' TERM
 end() {
   trap '' HUP INT QUIT TERM
-  { kill $(jobs -rp) && wait; } 2>/dev/null || true
+  { for child in $(jobs -rp); do kill "$child"; done && wait; } 2>/dev/null || true
   if [[ -n ${curl:-} ]]; then tally interrupted || true; fi
   rm -rf "$tmp"
 }
@@ -241,7 +241,7 @@ tally() {
 note() { echo "$(wc -l <"$tmp/answers")|$generation|$settled|$traffic|$reason" >"$tmp/note"; }
 changed() { [[ $(cat "$tmp/note") != *"|$generation|$settled|$traffic|"* ]]; }
 watch() {
-  trap 'kill $!; exit' TERM
+  trap 'kill $!; exit' HUP INT QUIT TERM
   while sleep 1 & wait $!; do
     if [[ -n $asks ]] && look && changed; then note; fi
     tally "" || kill "$curl"
