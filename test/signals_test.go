@@ -73,16 +73,20 @@ func TestScriptIsInterruptedWhileItAsks(t *testing.T) {
 				defer gateway.Close()
 				cluster := &cluster{states: []object{readyService(allV1...)}}
 				var gets atomic.Int64
-				asked := make(chan struct{})
+				asked, over := make(chan struct{}), make(chan struct{})
 				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if strings.HasSuffix(r.URL.Path, "/services/stock-service-example") && gets.Add(1) == tt.hangs {
 						close(asked)
-						<-r.Context().Done()
+						select {
+						case <-r.Context().Done():
+						case <-over:
+						}
 						return
 					}
 					cluster.ServeHTTP(w, r)
 				}))
 				defer server.Close()
+				defer close(over)
 				path, tmp := tools(t, scriptTools...), t.TempDir()
 				link(t, self(t), filepath.Join(path, "kubectl"))
 				env := []string{"STUB_SERVER=" + server.URL, "GATEWAY=" + gateway.Listener.Addr().String(), "TMPDIR=" + tmp}

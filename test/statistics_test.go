@@ -106,7 +106,11 @@ func tally(t *testing.T, awk string, split, counts []int) result {
 	os.Remove(filepath.Join(path, "curl"))
 	link(t, self(t), filepath.Join(path, "curl"))
 	link(t, self(t), filepath.Join(path, "kubectl"))
-	return runIn(t, path, "./run-test.sh", []string{fmt.Sprint(n)}, []string{"STUB_SERVER=" + server.URL, "STUB_ANSWERS=" + given, "GATEWAY=localhost"})
+	got := runIn(t, path, "./run-test.sh", []string{fmt.Sprint(n)}, []string{"STUB_SERVER=" + server.URL, "STUB_ANSWERS=" + given, "GATEWAY=localhost"})
+	if got.code == 0 && got.stderr != "" {
+		t.Errorf("it has nothing to complain of: got\n%v", got)
+	}
+	return got
 }
 
 // chanceBounds are the outermost counts whose tail is more than chance.
