@@ -95,7 +95,7 @@ func TestScriptBesideOtherPrograms(t *testing.T) {
 		{"an awk that warns", "awk", "echo warning: x >&2\n" + real("awk"), nil, 0, okay, "warning: x\n"},
 		{"a curl that warns", "curl", "echo curl: /lib/libcurl.so.4: no version information available >&2\n" + real("curl"), nil, 0, okay, ""},
 		{"a curl without --rate", "curl", `case "$*" in *--rate*) echo "curl: option --rate: is unknown" >&2; exit 2;; esac` + "\n" + real("curl"),
-			[]string{"RATE=100"}, 1, "REVISION  OBSERVED  COUNT\n", "run-test.sh: curl: option --rate: is unknown\n"},
+			[]string{"RATE=100"}, 2, "", "run-test.sh: install awk and curl 7.75 or newer, for RATE 7.84: curl: option --rate: is unknown\n"},
 		{"which does not matter without RATE", "curl", `case "$*" in *--rate*) exit 2;; esac` + "\n" + real("curl"), nil, 0, okay, ""},
 		{"a curl that is killed", "curl", `case "$*" in *http*) kill -9 $$;; esac` + "\n" + real("curl"),
 			nil, 1, "REVISION  OBSERVED  COUNT\n", "run-test.sh: gave up after 0 of 4 requests\n"},

@@ -55,10 +55,10 @@ func TestScriptRefuses(t *testing.T) {
 
 func TestScriptMissesTools(t *testing.T) {
 	const (
-		newCurl  = "echo 3"
-		oldCurl  = "echo \"curl: unknown --write-out variable: 'exitcode'\" >&2"
-		tooFew   = "install awk and curl 7.75 or newer"
-		noAsking = "kubectl is not installed; without it, set GATEWAY and DOMAIN_NAME"
+		newCurl = "echo 3"
+		oldCurl = "echo \"curl: unknown --write-out variable: 'exitcode'\" >&2"
+		install = "install awk and curl 7.75 or newer, for RATE 7.84: "
+		cannot  = "kubectl cannot get Service stock-service-example in namespace default: ./run-test.sh: line N: kubectl: command not found"
 	)
 	tests := []struct {
 		name   string
@@ -66,19 +66,22 @@ func TestScriptMissesTools(t *testing.T) {
 		env    []string
 		stderr string
 	}{
-		{"no awk", map[string]string{"curl": newCurl, "kubectl": ""}, nil, tooFew},
-		{"no curl", map[string]string{"awk": "", "kubectl": ""}, nil, tooFew},
-		{"an old curl", map[string]string{"awk": "", "curl": oldCurl}, []string{"GATEWAY=a", "DOMAIN_NAME=b"}, tooFew},
-		{"no kubectl", map[string]string{"awk": "", "curl": newCurl}, nil, noAsking},
-		{"no kubectl for GATEWAY alone", map[string]string{"awk": "", "curl": newCurl}, []string{"GATEWAY=localhost"}, noAsking},
+		{"no awk", map[string]string{"curl": newCurl}, nil, install + "./run-test.sh: line N: hash: awk: not found"},
+		{"no curl", map[string]string{"awk": ""}, nil, install + "./run-test.sh: line N: curl: command not found"},
+		{"an old curl", map[string]string{"awk": "", "curl": oldCurl}, []string{"GATEWAY=a", "DOMAIN_NAME=b"},
+			install + "curl: unknown --write-out variable: 'exitcode'"},
+		{"no kubectl", map[string]string{"awk": "", "curl": newCurl}, nil, cannot},
+		{"no kubectl for GATEWAY alone", map[string]string{"awk": "", "curl": newCurl}, []string{"GATEWAY=localhost"}, cannot},
 	}
+	lineNumber := regexp.MustCompile(`line \d+`)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			path := tools(t, "bash", "sh")
+			path := tools(t, "bash", "sh", "mktemp", "sed", "tail", "rm")
 			for program, script := range tt.has {
 				write(t, filepath.Join(path, program), "#!/bin/sh\n"+script+"\n")
 			}
 			got := runIn(t, path, "./run-test.sh", nil, tt.env)
+			got.stderr = lineNumber.ReplaceAllString(got.stderr, "line N")
 			if want := (result{2, "", "run-test.sh: " + tt.stderr + "\n"}); got != want {
 				t.Errorf("got\n%v\nwant\n%v", got, want)
 			}
