@@ -97,6 +97,8 @@ func TestScriptBesideOtherPrograms(t *testing.T) {
 		{"a curl without --rate", "curl", `case "$*" in *--rate*) echo "curl: option --rate: is unknown" >&2; exit 2;; esac` + "\n" + real("curl"),
 			[]string{"RATE=100"}, 2, "", "run-test.sh: install awk and curl 7.75 or newer, for RATE 7.84: curl: option --rate: is unknown\n"},
 		{"which does not matter without RATE", "curl", `case "$*" in *--rate*) exit 2;; esac` + "\n" + real("curl"), nil, 0, okay, ""},
+		{"an option that curl does not take", "curl", real("curl"), []string{"TIMEOUT=abc"}, 1, "REVISION  OBSERVED  COUNT\n",
+			"run-test.sh: curl: option --max-time: expected a proper numerical parameter\n"},
 		{"a curl that is killed", "curl", `case "$*" in *http*) kill -9 $$;; esac` + "\n" + real("curl"),
 			nil, 1, "REVISION  OBSERVED  COUNT\n", "run-test.sh: gave up after 0 of 4 requests\n"},
 		{"an mktemp that does not take TMPDIR", "mktemp", `TMPDIR=/nowhere ` + real("mktemp"), nil, 0, okay, ""},

@@ -128,6 +128,31 @@ v1             50%     50.0%      2  #####
 v2             40%     50.0%      2  #####
 `,
 			stderr: "the percentages of EXPECT add up to 90\n",
+		}, {
+			name: "and are percentages", args: "4", env: []string{"DOMAIN_NAME=localhost", "EXPECT=v1=-10,v2=110"},
+			answers: answers{from("v1"), from("v2")}, host: "localhost",
+			code: 1,
+			stdout: "4" + toLocal +
+				`REVISION  EXPECTED  OBSERVED  COUNT
+v1            -10%     50.0%      2  #####
+v2            110%     50.0%      2  #####
+`,
+			stderr: `v1 got 2 of 4, and chance explains … to … for -10%
+v2 got 2 of 4, and chance explains … to … for 110%
+`,
+		},
+		{
+			name: "in the form v1=40,v2=60", args: "4", env: []string{"DOMAIN_NAME=localhost", "EXPECT=v1:50,v2:50"},
+			answers: answers{from("v1"), from("v2")}, host: "localhost",
+			code: 1,
+			stdout: "4" + toLocal +
+				`REVISION  EXPECTED  OBSERVED  COUNT
+v1:50           0%      0.0%      0
+v2:50           0%      0.0%      0
+v1              0%     50.0%      2  #####
+v2              0%     50.0%      2  #####
+`,
+			stderr: "the percentages of EXPECT add up to 0\n",
 		},
 	})
 }
