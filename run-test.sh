@@ -156,7 +156,7 @@ tally() {
 
       sent++
       reached += $3 > 0 || $2 == 28 && $4 > 0
-      silent = $2 ? silent + ($2 == 28 ? 5 : 1) : 0 # in a row, and one time-out is enough
+      silent = $2 ? silent + ($2 != 28 ? 1 : sent == 1 ? 5 : 3) : 0 # in a row; a time-out of the first is enough
       since = NR > note[1] # the traffic is this
       total += since
       count[name] += since

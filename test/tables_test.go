@@ -215,9 +215,9 @@ stock-service-example-v2            50%    100.0%  …  ##########
 				answers{answer}.ServeHTTP(w, r, int(n.Add(1)))
 			}))
 			defer gateway.Close()
-			got := runScript(t, kubectls(t)[0], c, "./run-test.sh", []string{"60"}, []string{"RATE=20", "GATEWAY=" + gateway.Listener.Addr().String()})
+			got := runScript(t, kubectls(t)[0], c, "./run-test.sh", []string{"100"}, []string{"RATE=20", "GATEWAY=" + gateway.Listener.Addr().String()})
 			got.stdout = strings.ReplaceAll(got.stdout, gateway.Listener.Addr().String(), "GATEWAY")
-			if got.code != 1 || !like("60"+to+tt.stdout, got.stdout) || got.stderr != said(tt.stderr) {
+			if got.code != 1 || !like("100"+to+tt.stdout, got.stdout) || got.stderr != said(tt.stderr) {
 				t.Errorf("got\n%v\nwant\n%s%s", got, tt.stdout, said(tt.stderr))
 			}
 		})

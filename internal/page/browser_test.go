@@ -286,7 +286,7 @@ func testRowsKeepHeight(tab *tab) {
 		revision.latencies.fill(9876);
 	});
 	render()`, nil)
-	tab.until("[...revisions.children].every(item => item.innerText.includes('in all 123,456,789,012 requests, 12,345,678,901 failed · from 1,234 pods'))")
+	tab.until("[...revisions.children].every(item => item.innerText.includes('in all 123,456,789,012 requests, 12,345,678,901 failed · 1,234 pods'))")
 	tab.eval(heights, &after)
 	if !slices.Equal(before, after) {
 		tab.Errorf("the facts have heights %v, and %v with large counts", before, after)

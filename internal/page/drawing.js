@@ -65,7 +65,7 @@ function showDot(answer) {
 function renderRevision({name, item, expected, count, failed, answered, latencies, latest, pods}) {
   const mine = latest.ok + latest.bad, all = tally.recent.length;
   const facts = [`in all ${number.format(count)} requests${failed ? `, ${number.format(failed)} failed` : ''}`];
-  if (pods.size) facts.push(pods.size === 1 ? 'from 1 pod' : `from ${number.format(pods.size)} pods`);
+  if (pods.size) facts.push(pods.size === 1 ? '1 pod' : `${number.format(pods.size)} pods`);
   if (answered) {
     const sorted = latencies.slice(0, answered).sort();
     const quantile = q => duration(sorted[Math.ceil(q * sorted.length) - 1]);
