@@ -178,7 +178,7 @@ func testPods(tab *tab, _ string) {
 	}))
 	tab.setRate(50)
 	facts := func(name, pods string) string {
-		return fmt.Sprintf("document.querySelector('#revisions [data-name=%s] .facts').textContent.includes(' · from %s · median ')", name, pods)
+		return fmt.Sprintf("document.querySelector('#revisions [data-name=%s] .facts').textContent.includes(' · %s · median ')", name, pods)
 	}
 	tab.until(facts("v1", "1 pod") + " && " + facts("v2", "3 pods"))
 	fewer.Store(true)
