@@ -8,10 +8,10 @@
 #
 #   SVC_NAME, NAMESPACE                 the Knative Service (stock-service-example, default)
 #   INGRESSGATEWAY, INGRESS_NAMESPACE   the gateway's Service (istio-ingressgateway, istio-system)
-#   GATEWAY, DOMAIN_NAME                the gateway's [scheme://]host[:port] and the route's host: with both, no
-#   EXPECT                              cluster is asked, and these are the percentages: v1=40,v2=60
+#   GATEWAY, DOMAIN_NAME                the gateway's [scheme://]host[:port], route's host; both: no cluster is asked
+#   EXPECT                              the percentages to expect where no cluster is asked: v1=40,v2=60
 #   REVISION_HEADER                     the header by which an answer names its revision (X-Revision)
-#   TIMEOUT, WITHIN                     seconds to wait for an answer (30), and after which it counts as failed
+#   TIMEOUT, WITHIN                     seconds to wait for an answer (30), and seconds after which it is too late
 #   RATE, WAIT                          requests per second at most, and seconds for the Service to become Ready (60)
 [ -n "${BASH_VERSION:-}" ] || { echo "run-test.sh needs bash: bash run-test.sh" >&2; exit 2; }
 set -euo pipefail
@@ -38,7 +38,7 @@ must --path "$path" '/[^][{}[:space:]]*' "a path that begins with / and has no s
 must WITHIN "$WITHIN" '([0-9]+(\.[0-9]+)?)?' "a number of seconds, as 0.5"
 must WAIT "$WAIT" '0|[1-9][0-9]{0,3}' "a number of seconds"
 [[ -n $GATEWAY && -n $DOMAIN_NAME ]] && asks='' || asks=yes
-[[ -z $tag || -z $DOMAIN_NAME ]] || die "the tag $tag has a host of its own: set DOMAIN_NAME to it, without --tag"
+[[ -z $tag || -z $DOMAIN_NAME ]] || die "set DOMAIN_NAME to the tag's host (rehearsed: $tag.localhost), without --tag"
 can=$({ hash awk && curl -qsw '%{exitcode}' --max-time "$TIMEOUT" ${RATE:+--rate "$RATE/s"} none:; } 2>&1 || true)
 [[ $can == *[0-9] ]] || die "install awk and curl 7.75 or newer, for RATE 7.84: ${can%%$'\n'*}"
 
@@ -101,7 +101,7 @@ if [[ -z $GATEWAY ]]; then
   service="Service $INGRESSGATEWAY in namespace $INGRESS_NAMESPACE"
   get service "$INGRESSGATEWAY" --namespace "$INGRESS_NAMESPACE" --output \
     'jsonpath={range .status.loadBalancer.ingress[*]}{.ip} {.hostname} {end}{.spec.externalIPs[*]}' ||
-    cannot_get "the gateway's $service (Kourier's is INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system)"
+    cannot_get "the gateway's $service (for Kourier set INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system)"
   read -r GATEWAY _ <"$tmp/kubectl" || true
   [[ -n $GATEWAY ]] || die "$service has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort" \
     "or to http://localhost:8081 for \"kubectl port-forward -n $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:80\""
@@ -157,7 +157,7 @@ tally() {
       sent++
       reached += $3 > 0 || $2 == 28 && $4 > 0
       silent = $2 ? silent + ($2 != 28 ? 1 : sent == 1 ? 5 : 3) : 0 # in a row; a time-out of the first is enough
-      since = NR > note[1] # the traffic is this
+      since = NR > note[1] # else it met another traffic
       total += since
       count[name] += since
       if (since && what != "") any_failed = ++failed[name]
@@ -243,7 +243,7 @@ watch() {
 # Send: one curl for all requests, by a fragment that only counts. A line that begins with $mark ends each answer.
 body=/dev/null mark="answer $RANDOM$RANDOM" lines=0 columns=0
 if ((requests == 1)); then body=$tmp/body; else echo "$requests requests to $url$path through $GATEWAY"; echo; fi
-if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r lines columns <<<"$(stty size </dev/tty || echo 0 0)"; fi
+if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r lines columns <<<"$(stty size 2>&- </dev/tty || echo 0 0)"; fi
 note 0
 curl --disable "$url$path#[1-$requests]" --silent --noproxy '*' --connect-to "::$GATEWAY" --http1.1 \
   --header 'Connection: close' --connect-timeout 3 --max-time "$TIMEOUT" ${RATE:+--rate "$RATE/s"} \

@@ -27,7 +27,7 @@ func TestScriptFindsGateway(t *testing.T) {
 	const (
 		noAddress = "Service istio-ingressgateway in namespace istio-system has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort or to " +
 			"http://localhost:8081 for \"kubectl port-forward -n istio-system service/istio-ingressgateway 8081:80\""
-		kourier = " (Kourier's is INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system): Error from server (NotFound): services "
+		kourier = " (for Kourier set INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system): Error from server (NotFound): services "
 	)
 	tests := []struct {
 		name    string

@@ -101,7 +101,7 @@ stock-service-example-v1           100%    100.0%      2  ##########
 		{
 			name: "a tag with DOMAIN_NAME", script: "latest-run-test.sh", args: "4", env: []string{"DOMAIN_NAME=localhost"},
 			code:   2,
-			stderr: "the tag latest has a host of its own: set DOMAIN_NAME to it, without --tag\n",
+			stderr: "set DOMAIN_NAME to the tag's host (rehearsed: latest.localhost), without --tag\n",
 		},
 		{
 			name: "no such Service", env: []string{"SVC_NAME=nope"},
