@@ -45,7 +45,8 @@ must WAIT "$WAIT" '0|[1-9][0-9]{0,3}' "a number of seconds"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
 trap '((BASH_SUBSHELL)) || end' EXIT # not for a child that is ended before it has taken off this trap
-trap 'exit 129' HUP && trap 'exit 130' INT && trap 'exit 131' QUIT && trap 'exit 143' TERM
+trap 'stop 129' HUP && trap 'stop 130' INT && trap 'stop 131' QUIT && trap 'stop 143' TERM
+stop() { trap '' HUP INT QUIT TERM && exit "$1"; } # a second signal would end the trap that ends the script
 end() {
   trap '' HUP INT QUIT TERM
   { for child in $(jobs -rp); do kill "$child"; done && wait; } 2>/dev/null || true
