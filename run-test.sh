@@ -43,9 +43,9 @@ can=$({ hash awk && curl -qsw '%{exitcode}' --max-time "$TIMEOUT" ${RATE:+--rate
 [[ $can == *[0-9] ]] || die "install awk and curl 7.75 or newer, for RATE 7.84: ${can%%$'\n'*}"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
-# a child that is ended early has the trap, too
-trap '((BASH_SUBSHELL)) || { trap "" HUP INT QUIT TERM; { kill $(jobs -rp) && wait; } 2>/dev/null || true; end; }' EXIT
-trap 'exit 129' HUP && trap 'exit 130' INT && trap 'exit 131' QUIT && trap 'exit 143' TERM
+trap '((BASH_SUBSHELL)) || { { kill $(jobs -rp) && wait; } 2>/dev/null || true; end; }' EXIT # a child has it, too
+trap 'stop 129' HUP && trap 'stop 130' INT && trap 'stop 131' QUIT && trap 'stop 143' TERM
+stop() { trap '' HUP INT QUIT TERM && exit "$1"; } # a second signal would end the trap that ends the script
 end() {
   if [[ -n ${curl:-} ]]; then tally interrupted || true; fi
   rm -rf "$tmp"

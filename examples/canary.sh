@@ -25,7 +25,7 @@ refuse() { say "$@"; exit 2; }
 must() { [[ $2 =~ ^($3)$ ]] || refuse "$1 is $4, not \"$2\": see -h"; }
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit; fi
-(($# == 0)) || refuse "it is set up by variables, not by \"$*\": see -h"
+(($# == 0)) || refuse "it takes no arguments, but variables: see -h"
 export SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default} WITHIN=${WITHIN:-}
 unset DOMAIN_NAME EXPECT # with these, run-test.sh would not ask the cluster
 PREVIEW=${PREVIEW:-50} STEPS=${STEPS:-5 25 50 100} PATHS=${PATHS:-/ /stock/AAPL} N=${N:-300} PAUSE=${PAUSE:-0}

@@ -233,7 +233,7 @@ func TestCanaryExplainsItself(t *testing.T) {
 		t.Errorf("-h: %v", got)
 	}
 	got = runIn(t, path, "examples/canary.sh", []string{"5", "25"}, nil)
-	if want := (result{2, "", "canary.sh: it is set up by variables, not by \"5 25\": see -h\n"}); got != want {
+	if want := (result{2, "", "canary.sh: it takes no arguments, but variables: see -h\n"}); got != want {
 		t.Errorf("got\n%v\nwant\n%v", got, want)
 	}
 }

@@ -29,8 +29,7 @@ type gateway struct {
 	traffic  atomic.Pointer[traffic]
 }
 
-// traffic is what requests find at one moment. It is not changed: a new split
-// makes another.
+// traffic is an immutable snapshot: a new split makes another.
 type traffic struct {
 	split Split
 	// revisions by their tags: those that the split leaves out are kept
