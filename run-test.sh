@@ -233,7 +233,7 @@ tally() {
 note() { echo "$1|$generation|$settled|$traffic|$reason" >"$tmp/note"; } # found after this line of the answers
 changed() { [[ $(cat "$tmp/note") != *"|$generation|$settled|$traffic|"* ]]; }
 watch() {
-  trap 'kill $!; exit' HUP INT QUIT TERM
+  trap '' HUP INT QUIT && trap 'kill $!; exit' TERM # at Ctrl-C it is the script that ends the watch
   while sleep 1 & wait $!; do
     if [[ -n $asks ]] && look && changed; then note "$(wc -l <"$tmp/answers")"; fi
     tally "" || kill "$curl"
