@@ -93,8 +93,7 @@ done
 [[ -n $url ]] || die "$service has no tag $tag: apply a file that gives it one"
 if [[ -n $DOMAIN_NAME ]]; then url=${url%%//*}//$DOMAIN_NAME; fi
 if [[ $GATEWAY == *://* ]]; then url=${GATEWAY%%//*}//${url#*//} GATEWAY=${GATEWAY#*//} GATEWAY=${GATEWAY%/}; fi
-[[ $url != *.svc.cluster.local ]] ||
-  die "the route has no address outside the cluster: set Knative's domain (config-domain) or the Service's visibility"
+[[ $url != *.svc.cluster.local ]] || die "$url is of the cluster alone: set Knative's config-domain or the visibility"
 
 # The gateway: the address of its load balancer, or an external IP.
 if [[ -z $GATEWAY ]]; then
@@ -133,6 +132,7 @@ tally() {
     }
 
     $1 != mark || NF < 6 { # a header of the answer
+      ends = $0 ~ /^HTTP\// ? 0 : ends + ($0 ~ /^\r?$/) # empty lines: one ends the headers, one is before the mark
       name = tolower(substr($0, 1, index($0, ":") - 1))
       gsub(/^[^:]*:[ \t]*|[ \t\r]+$/, "")
       gsub(/[[:cntrl:]]/, "?")
@@ -147,7 +147,7 @@ tally() {
       what = ""
       if ($3 == "000" && $2 == 28 && $4 > 0) what = "connected, but no answer within " TIMEOUT " s"
       else if ($3 == "000") what = "no answer (" $6 ")"
-      else if ($2) what = "an answer cut short (" $6 ")" from
+      else if ($2 || ends < 2) what = "an answer cut short (" ($2 ? $6 : "in its headers") ")" from
       else if ($3 !~ /^2/) what = "status " $3 from
       else if (WITHIN != "" && $5 > WITHIN + 0) what = "took longer than " WITHIN " s" from
       if (what != "") tell("requests failed: " what)

@@ -196,6 +196,39 @@ func TestScriptUsesNewConnections(t *testing.T) {
 	}
 }
 
+// curl takes the end of a connection for the end of the headers.
+func TestScriptSeesHeadersCutShort(t *testing.T) {
+	const cut = "run-test.sh: 4 of 4 requests failed: an answer cut short (in its headers) from v1\n"
+	for answer, stderr := range map[string]string{
+		"HTTP/1.1 200 OK\r\nX-Revision: v1\r\nContent-Length: 2\r\n\r\nok":      "",
+		"HTTP/1.1 200 OK\nX-Revision: v1\nContent-Length: 2\n\nok":              "",
+		"HTTP/1.1 200 OK\r\nX-Revision: v1\r\n":                                 cut,
+		"HTTP/1.1 200 OK\r\nX-Revision: v1":                                     strings.Replace(cut, " from v1", ", which names no revision", 1),
+		"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX-Revision: v1\r\n": cut,
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				http.ReadRequest(bufio.NewReader(conn))
+				io.WriteString(conn, answer)
+				conn.Close()
+			}
+		}()
+		got := runScript(t, kubectl{}, &cluster{}, "./run-test.sh", []string{"4"}, []string{"DOMAIN_NAME=localhost", "GATEWAY=" + listener.Addr().String()})
+		if got.stderr != stderr || (got.code == 0) != (stderr == "") {
+			t.Errorf("%q: got\n%v\nwant on standard error\n%s", answer, got, stderr)
+		}
+	}
+}
+
 // https asks the route's own name: the certificate, SNI and Host are its.
 func TestScriptWithTLS(t *testing.T) {
 	var serverName atomic.Value

@@ -41,10 +41,10 @@ func (w *walk) brokenImage(t *testing.T) {
 	w.apply(t, "image", "revision-v2.yaml")
 	w.bash(t, 0, "SVC_NAME=image ./run-test.sh 50")
 	w.apply(t, "image", "revision-v3.yaml", image(), image()+"-none")
-	out := w.bash(t, 1, "WAIT=20 SVC_NAME=image ./run-test.sh 100")
+	out := w.bash(t, 1, "WAIT=30 SVC_NAME=image ./run-test.sh 100")
 	w.shares(t, out, "v1 50%", "v2 50%")
 	w.told(t, out, "run-test.sh: what was applied is not in force: image-v3 is not ready", "Image")
-	w.told(t, w.bash(t, 1, "WAIT=5 SVC_NAME=image ./latest-run-test.sh 20"), "run-test.sh: what was applied is not in force: image-v3 is not ready")
+	w.told(t, w.bash(t, 1, "WAIT=10 SVC_NAME=image ./latest-run-test.sh 20"), "run-test.sh: what was applied is not in force: image-v3 is not ready")
 	w.told(t, w.bash(t, 2, "PREVIEW=0 SVC_NAME=image examples/canary.sh"), "canary.sh: the latest revision, image-v3, is not ready: run-test.sh says why")
 }
 
@@ -54,22 +54,22 @@ func (w *walk) brokenStart(t *testing.T) {
 	w.apply(t, "start", "revision-v2.yaml")
 	w.bash(t, 0, "SVC_NAME=start ./run-test.sh 50")
 	w.apply(t, "start", "revision-v3.yaml", env("RESOURCE", "v3"), env("RESOURCE", "v3", "ERROR_RATE", `"2"`))
-	out := w.bash(t, 1, "WAIT=20 SVC_NAME=start ./run-test.sh 100")
+	out := w.bash(t, 1, "WAIT=30 SVC_NAME=start ./run-test.sh 100")
 	w.shares(t, out, "v1 50%", "v2 50%")
 	w.told(t, out, "run-test.sh: what was applied is not in force: ", "start-v3")
-	w.told(t, w.bash(t, 1, "WAIT=5 SVC_NAME=start ./latest-run-test.sh 20"), "run-test.sh: what was applied is not in force: ", "start-v3")
+	w.told(t, w.bash(t, 1, "WAIT=10 SVC_NAME=start ./latest-run-test.sh 20"), "run-test.sh: what was applied is not in force: ", "start-v3")
 }
 
 func (w *walk) neverReady(t *testing.T) {
 	w.apply(t, "never", "revision-v1.yaml", image(), image()+"-none")
-	w.told(t, w.bash(t, 2, "WAIT=15 SVC_NAME=never ./run-test.sh"), "Image")
+	w.told(t, w.bash(t, 2, "WAIT=30 SVC_NAME=never ./run-test.sh"), "Image")
 }
 
 func (w *walk) skippedFile(t *testing.T) {
 	w.apply(t, "skipped", "revision-v1.yaml")
 	w.bash(t, 0, "SVC_NAME=skipped ./run-test.sh")
 	w.apply(t, "skipped", "revision-v3.yaml")
-	out := w.bash(t, 1, "WAIT=5 SVC_NAME=skipped ./run-test.sh 20")
+	out := w.bash(t, 1, "WAIT=30 SVC_NAME=skipped ./run-test.sh 20")
 	w.told(t, out, `RevisionMissing: Revision "skipped-v2" referenced in traffic not found.`)
 	w.apply(t, "skipped", "revision-v2.yaml")
 	w.bash(t, 0, "SVC_NAME=skipped ./run-test.sh 100")

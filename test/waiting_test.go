@@ -241,7 +241,7 @@ set GATEWAY to an address of the gateway, with http:// where it takes no https
 			name: "a route without an address outside the cluster", args: "2",
 			cluster: []object{at("http://stock-service-example.default.svc.cluster.local", readyService(allV1...))},
 			code:    2,
-			stderr:  "the route has no address outside the cluster: set Knative's domain (config-domain) or the Service's visibility\n",
+			stderr:  "http://stock-service-example.default.svc.cluster.local is of the cluster alone: set Knative's config-domain or the visibility\n",
 		},
 		{
 			name: "which DOMAIN_NAME gives", env: []string{"DOMAIN_NAME=stocks.example.org"},
