@@ -75,7 +75,7 @@ look() {
 
 # The Service: wait until what was applied is in force, or will not be.
 service="Service $SVC_NAME in namespace $NAMESPACE" url=http:// generation='' settled=yes reason='' told=''
-traffic=${EXPECT//"$SVC_NAME-"/} traffic=${traffic//,/ } traffic=${traffic//=/,,}
+traffic=${EXPECT//,/ } traffic=${traffic//=/,,}
 while [[ -n $asks ]]; do
   look || cannot_get "$service"
   if [[ -n $settled || $reason == RolloutInProgress* ]]; then break; fi
@@ -136,7 +136,6 @@ tally() {
       name = tolower(substr($0, 1, index($0, ":") - 1))
       gsub(/^[^:]*:[ \t]*|[ \t\r]+$/, "")
       gsub(/[[:cntrl:]]/, "?")
-      if (!asks) sub("^" service "-", "") # as in EXPECT
       headers[name] = $0
       next
     }
@@ -180,6 +179,7 @@ tally() {
     }
 
     function row(name) {
+      if (!asks) sub("^" service "-", "", name) # EXPECT may have either
       if (name == "" || name in weight) return name
       if (rows >= known + 20) return "" # so many are no revisions
       order[++rows] = name
