@@ -9,9 +9,9 @@
 #   rehearsed|COUNT                     answers of a rehearsal
 #
 # Variables: want is "enough" for the number of requests that the traffic needs, "table" for one that fits into lines
-# and columns of a terminal, or "verdict". requests is how many are to be sent; failures_of and allow are those options
-# of run-test.sh. ended (in which way, if too early), cluster (if it is asked), header, within and advice (where
-# nothing answers) are for the words.
+# and columns of a terminal, and for all there is to say it is the way in which it ended, if that was too early.
+# requests is how many are to be sent; failures_of and allow are those options of run-test.sh. cluster (if it is
+# asked), header, within and advice (where nothing answers) are for the words.
 #
 # Exits with 1 if something is wrong; after a table, if more requests have failed than can pass, whatever comes.
 BEGIN {
@@ -53,10 +53,10 @@ END {
     print enough()
     exit
   }
-  if (requests > 1 && (want == "verdict" || columns)) draw(want == "table" ? columns : 0)
+  if (requests > 1 && (want != "table" || columns)) draw(want == "table" ? columns : 0)
   if (want == "table") exit failures > most(in_all(), allow / 100)
 
-  if (ended == "interrupted" || sent < requests) complain(ended " after " sent + 0 " of " requests " requests")
+  if (want == "interrupted" || sent < requests) complain(want " after " sent + 0 " of " requests " requests")
   for (i = 1; i <= kinds; i++) say(times[kind[i]] " of " sent " " kind[i])
   if (failures > most(concerned, allow / 100) || failures && failures == concerned && allow < 100) bad = 1
   if (count[""] > failed[""]) bad = 1
