@@ -169,14 +169,14 @@ follow() {
 
 # confirm asks for the Service again: only where nobody has edited it can the shares be judged.
 confirm() {
-  local tries=0 start=$SECONDS
+  local tries=0 start=$SECONDS words
   until get_service; do
     if ((++tries >= 3 && SECONDS >= start + 5)); then
-      problem="the shares are not judged, since kubectl cannot get $service: $(sed /^Warning/d "$tmp/errors" | tail -n 1)"
-      break
+      words=$(sed /^Warning/d "$tmp/errors" | tail -n 1)
+      echo "problem|the shares are not judged, since kubectl cannot get $service again: $words" >>"$tmp/expected"
+      return
     fi
     sleep 1
   done
-  if [[ $state != "$noted" ]]; then problem=$edited; fi
-  if [[ -n $problem ]]; then echo "problem|$problem" >>"$tmp/expected"; fi
+  if [[ $state != "$noted" ]]; then echo "problem|$edited" >>"$tmp/expected"; fi
 }
