@@ -138,7 +138,7 @@ answer|2|||`, `
 REVISION  EXPECTED  OBSERVED  COUNT
 v1            100%     33.3%      1  ###
 !2 of 3 answers name no revision in the header X-Revision`},
-	{"a rehearsal", "requests=1", "answer|1|v1||\nrehearsed|1", "!1 of 1 answers came from a rehearsal, not from the cluster: set GATEWAY"},
+	{"a rehearsal", "requests=1;cluster=1", "answer|1|v1||\nrehearsed|1", "!1 of 1 answers came from a rehearsal, not from the cluster: set GATEWAY"},
 	{"nothing answers", "requests=2;advice=set GATEWAY", "answer|2|||no answer (Failed to connect)", `
 REVISION  OBSERVED  COUNT  FAILED
 !2 of 2 requests failed: no answer (Failed to connect)
