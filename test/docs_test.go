@@ -14,17 +14,33 @@ const chinese = "docs/README.zh-CN.md"
 
 // documents are the README and all of docs/, by their names.
 func documents(t *testing.T) map[string]string {
-	t.Helper()
-	names, _ := filepath.Glob("docs/*.md")
 	texts := map[string]string{}
-	for _, name := range append(names, "README.md") {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts[name] = string(text)
+	for _, name := range glob(t, "README.md", "docs/*.md") {
+		texts[name] = read(t, name)
 	}
 	return texts
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// glob returns the files of each pattern, which has some.
+func glob(t *testing.T, patterns ...string) (names []string) {
+	t.Helper()
+	for _, pattern := range patterns {
+		found, _ := filepath.Glob(pattern)
+		if len(found) == 0 {
+			t.Fatalf("there is no %s", pattern)
+		}
+		names = append(names, found...)
+	}
+	return names
 }
 
 // blocks are a document's blocks of code, the commands apart from what programs
@@ -44,7 +60,7 @@ func blocks(text string) (commands, others []string) {
 
 // The README is read to its end only if it is short.
 func TestReadmeIsShort(t *testing.T) {
-	text := documents(t)["README.md"]
+	text := read(t, "README.md")
 	if lines, words := strings.Count(text, "\n"), len(strings.Fields(text)); lines > 130 || words > 1200 {
 		t.Errorf("the README has %d lines and %d words, more than 130 or 1,200", lines, words)
 	}
@@ -136,12 +152,8 @@ func anchors(text string) (names []string) {
 
 // The README's table of the service's variables has all that it reads.
 func TestReadmeNamesVariables(t *testing.T) {
-	config, err := os.ReadFile("internal/config/config.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := documents(t)["README.md"]
-	reads := regexp.MustCompile(`read\(\w+, "([A-Z_]+)", "(.*?)"`).FindAllStringSubmatch(string(config), -1)
+	text, config := read(t, "README.md"), read(t, "internal/config/config.go")
+	reads := regexp.MustCompile(`read\(\w+, "([A-Z_]+)", "(.*?)"`).FindAllStringSubmatch(config, -1)
 	for _, m := range reads {
 		if !strings.Contains(text, "\n| `"+m[1]+"` | "+m[2]) {
 			t.Errorf("the README has no row of %s with the default %q", m[1], m[2])
@@ -156,18 +168,12 @@ func TestReadmeNamesVariables(t *testing.T) {
 // with anything in the place of each … or number, in a line that a test expects.
 func TestTroubleshootingQuotesMessages(t *testing.T) {
 	var expected strings.Builder
-	files, _ := filepath.Glob("test/*")
-	for _, file := range files {
-		text, _ := os.ReadFile(file)
-		expected.WriteString(strings.ReplaceAll(string(text), `\"`, `"`))
+	for _, file := range glob(t, "test/*_test.go") {
+		expected.WriteString(strings.ReplaceAll(read(t, file), `\"`, `"`))
 	}
 	quoted := 0
-	for line := range strings.Lines(documents(t)["docs/troubleshooting.md"]) {
-		first, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " | ")
-		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(first, -1) {
-			if !strings.HasPrefix(line, "| ") {
-				break
-			}
+	for _, row := range regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(read(t, "docs/troubleshooting.md"), -1) {
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
 			quoted++
 			if !regexp.MustCompile(regexp.MustCompile(`…|\d+`).ReplaceAllString(regexp.QuoteMeta(m[1]), ".+")).MatchString(expected.String()) {
 				t.Errorf("no test expects what troubleshooting.md quotes: %s", m[1])

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/knative-sample/rest-api-go/internal/rehearsal"
 )
 
 // TestE2E walks the article on the cluster that kubectl points at, with the
@@ -88,14 +90,15 @@ func TestE2EFiles(t *testing.T) {
 			w.settings(t, "config-features", "secure-pod-defaults", "enabled")
 			w.settings(t, "config-defaults", platformDefaults("100m", "200m", "50Mi", "100Mi")...)
 			var load *load
-			for i, file := range appliedFiles {
-				if i == len(appliedFiles)/2 {
+			for i, n := range []int{0, 1, 2, 3, 1, 0, 3, 0} { // to the end, and back
+				file := rehearsal.Files[n]
+				if i == 4 {
 					w.settings(t, "config-defaults", platformDefaults("150m", "300m", "70Mi", "140Mi")...)
 				}
-				w.step(fmt.Sprintf("%d: %s", i+1, file.name), func(t *testing.T) {
-					w.bash(t, 0, apply+" -f "+file.name)
-					w.shares(t, w.bash(t, 0, "./run-test.sh 200"), shares(file.split)...)
-					w.shares(t, w.bash(t, 0, "./latest-run-test.sh 50"), file.latest+" 100%")
+				w.step(fmt.Sprintf("%d: %s", i+1, file.Name), func(t *testing.T) {
+					w.bash(t, 0, apply+" -f "+file.Name)
+					w.shares(t, w.bash(t, 0, "./run-test.sh 200"), shares(file.Split)...)
+					w.shares(t, w.bash(t, 0, "./latest-run-test.sh 50"), file.Latest+" 100%")
 				})
 				if i == 0 {
 					load = w.startLoad(t)
@@ -175,11 +178,8 @@ type walk struct {
 
 func newWalk(t *testing.T) *walk {
 	w := &walk{t: t, namespace: "stock-e2e-" + strings.ToLower(rand.Text()[:6]), dir: t.TempDir()}
-	for _, pattern := range []string{"revision-*.yaml", "examples/revision-*.yaml", "*.sh", "scripts/*"} {
-		names, _ := filepath.Glob(pattern)
-		for _, name := range names {
-			w.write(t, name, w.manifest(t, name))
-		}
+	for _, name := range glob(t, "revision-*.yaml", "examples/revision-*.yaml", "*.sh", "scripts/*") {
+		w.write(t, name, w.manifest(t, name))
 	}
 	t.Cleanup(func() { w.bash(t, 0, "kubectl delete namespace --wait=false --ignore-not-found "+w.namespace) })
 	w.bash(t, 0, "kubectl create namespace "+w.namespace)
@@ -188,11 +188,7 @@ func newWalk(t *testing.T) *walk {
 
 // manifest is the project's file, for the walk's namespace and IMAGE.
 func (w *walk) manifest(t *testing.T, name string) string {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest := strings.ReplaceAll(string(text), "namespace: default", "namespace: "+w.namespace)
+	manifest := strings.ReplaceAll(read(t, name), "namespace: default", "namespace: "+w.namespace)
 	return strings.ReplaceAll(manifest, "dev.local/rest-api-go:v1", image())
 }
 
