@@ -121,7 +121,7 @@ func TestE2EFiles(t *testing.T) {
 			})
 			load.stop(t)
 			w.step("the README's clean-up leaves room for an apply at once", func(t *testing.T) {
-				cleanUp := regexp.MustCompile("kubectl delete ksvc .*").FindString(w.manifest(t, "README.md"))
+				cleanUp := regexp.MustCompile("kubectl delete ksvc [^`]*").FindString(w.manifest(t, "README.md"))
 				w.bash(t, 0, cleanUp+" --namespace "+w.namespace)
 				w.bash(t, 0, apply+" -f revision-v1.yaml")
 				w.shares(t, w.bash(t, 0, "./run-test.sh 50"), "v1 100%")
