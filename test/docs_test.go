@@ -11,9 +11,12 @@ import (
 	"testing"
 )
 
+// read returns a file's text. By a relative name, go test would not see that the
+// file has changed, and give a result from its cache: TestMain changes the folder.
 func read(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(name)
+	path, _ := filepath.Abs(name)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
