@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC1091,SC2034,SC2046,SC2094,SC2154 # route.sh has some of the variables; jobs -rp prints numbers
 [ -n "${BASH_VERSION:-}" ] || { echo "run-test.sh needs bash: bash run-test.sh" >&2; exit 2; }
 set -euo pipefail
 
@@ -6,10 +7,10 @@ usage() {
   cat <<'END'
 Sends requests through the ingress gateway and shows which revisions answer.
 usage: run-test.sh [OPTIONS] [N] [-- CURL-OPTIONS...]
+
 Prints one answer, or sends N requests, each on a new connection, and shows each
 revision's share. Exits with 0 if no request failed and the shares fit the route's
 percentages, with 1 if not or if it cannot tell, and with 2 if it could not try.
-
   --requests N or N      requests to send, up to 99999 (1)
   --path PATH            path to ask (/)
   --tag TAG              ask at the address of this tag
@@ -26,10 +27,9 @@ percentages, with 1 if not or if it cannot tell, and with 2 if it could not try.
   --enough               send more than N where a percentage needs more to be seen
   --context NAME         kubectl's context
 What stands behind -- goes to curl, as --header @file or --data @file. Variables:
-  SVC_NAME, NAMESPACE                 the Knative Service (stock-service-example, default)
-  INGRESSGATEWAY, INGRESS_NAMESPACE   the gateway's Service (istio-ingressgateway, istio-system)
-  GATEWAY, DOMAIN_NAME                the gateway's [scheme://]host[:port] and the route's
-                                      host; with both, no cluster is asked
+  SVC_NAME, NAMESPACE     the Knative Service (stock-service-example, default)
+  INGRESSGATEWAY, INGRESS_NAMESPACE  the gateway's Service (istio-ingressgateway, istio-system)
+  GATEWAY, DOMAIN_NAME    the gateway's [scheme://]host[:port], the route's host; with both no cluster is asked
 END
 }
 
@@ -44,8 +44,7 @@ read_options() {
     case $1 in
       -h | --help) usage && exit ;;
       --) curl_options=("${@:2}") && break ;;
-      --fail-fast) fail_fast=yes && shift && continue ;;
-      --enough) enough=yes && shift && continue ;;
+      --fail-fast | --enough) set -- "$1" yes "${@:2}" && pattern=yes what='' ;;
       --requests) pattern='[1-9][0-9]{0,4}' what="a number of requests from 1 to 99999" ;;
       --path) pattern='/[^][{}[:space:]]*' what="a path that begins with / and has no spaces, brackets or braces" ;;
       --rate) pattern='[1-9][0-9]{0,3}' what="a number of requests per second from 1 to 9999" ;;
@@ -53,7 +52,7 @@ read_options() {
       --timeout | --within) pattern=$number what="a number of seconds, as 30 or 0.5" ;;
       --wait) pattern='0|[1-9][0-9]{0,3}' what="a number of seconds, as 60" ;;
       --expect) pattern="[^=, ]+=$percent(,[^=, ]+=$percent)*" what="a list as v1=40,v2=60" ;;
-      --allow) pattern="$percent(\.[0-9]+)?" what="a percentage, as 1 or 0.1" ;;
+      --allow) pattern="$percent|[1-9]?[0-9]\.[0-9]+" what="a percentage, as 1 or 0.1" ;;
       --tag | --revision-header | --failures-of | --context) pattern='[^ ]+' what="a name" ;;
       -*) die "there is no option $1: see --help" ;;
       *) if [[ -z $requests ]]; then set -- --requests "$@" && continue; else die "N is $requests, and then \"$1\": see --help"; fi ;;
@@ -68,22 +67,21 @@ read_options() {
   [[ -z $tag || -z $DOMAIN_NAME ]] || die "set DOMAIN_NAME to the host of the tag (rehearsed: $tag.localhost), without --tag"
 }
 
-# prepare refuses what curl would refuse, and makes a folder that goes in the end, in whatever way it ends.
+# prepare refuses what curl would refuse, and makes a folder that goes in the end.
 prepare() {
   local words=''
   hash awk curl || die "install awk and curl 7.75 or newer"
-  if [[ -n $rate ]] || ((${#curl_options[@]})); then
+  [[ -z $rate && ${#curl_options[@]} == 0 ]] ||
     words=$(curl -q ${rate:+--rate 1/s} ${curl_options[@]+"${curl_options[@]}"} --no-progress-meter file:///dev/null 2>&1) || true
-  fi
   [[ -z $words ]] || die "curl does not take what stands behind --, or --rate, being older than 7.84: ${words%%$'\n'*}"
   tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
   trap '((BASH_SUBSHELL)) || finish' EXIT # a subshell inherits it
   trap 'stop 129' HUP && trap 'stop 130' INT && trap 'stop 131' QUIT && trap 'stop 143' TERM
 }
 stop() { trap '' HUP INT QUIT TERM && exit "$1"; } # a second signal would end what the first one starts
+end_jobs() { { kill $(jobs -rp) && wait; } 2>/dev/null || true; }
 finish() {
-  # shellcheck disable=SC2046
-  { kill $(jobs -rp) && wait; } 2>/dev/null || true
+  end_jobs
   if [[ -n $sending ]]; then { collect && tally interrupted; } || true; fi
   rm -rf "$tmp"
 }
@@ -124,21 +122,18 @@ tally() {
 
 # watch waits for the curls. Meanwhile it counts, draws the table on a terminal, and sees edits of the Service.
 watch() {
-  if ((requests > 1)); then every "$([[ -n $fail_fast ]] && echo 0.2 || echo 1)" refresh 2>/dev/null & watches+=($!); fi
-  if ((requests > 1)) && [[ -n $cluster ]]; then every 1 follow 2>/dev/null & watches+=($!); fi
+  if ((requests > 1)); then every "$([[ -n $fail_fast ]] && echo 0.2 || echo 1)" refresh 2>/dev/null & fi
+  if ((requests > 1)) && [[ -n $cluster ]]; then every 1 follow 2>/dev/null & fi
   wait "${curls[@]}" 2>/dev/null || true
-  { kill ${watches[@]+"${watches[@]}"} && wait; } 2>/dev/null || true
+  end_jobs
 }
-
-# every does something again and again. At Ctrl-C it is the script that ends it.
 every() {
-  trap '' HUP INT QUIT && trap 'kill $!; exit' TERM
+  trap '' HUP INT QUIT && trap 'kill $!; exit' TERM # at Ctrl-C it is the script that ends it
   while sleep "$1" & wait $!; do "${@:2}" || true; done
 }
 
 # refresh counts, draws the table, and ends the curls when nothing answers or the failures decide.
 refresh() {
-  local silent
   if [[ -f $tmp/changed ]]; then collect changed && mv "$tmp/changed" "$tmp/expected"; else collect; fi
   IFS='|' read -r _ silent _ <"$tmp/answers"
   if ((silent >= 5)); then kill "${curls[@]}"; fi
@@ -157,40 +152,23 @@ report() {
   tally "$ended"
 }
 
-# find_route finds the URL, the gateway and the traffic: from the cluster, unless it is all given.
-find_route() {
-  local share
-  if [[ -z $GATEWAY || -z $DOMAIN_NAME ]]; then
-    # shellcheck source=scripts/cluster.sh
-    cluster=yes && . "$scripts/cluster.sh" && wait_for_service
-  else
-    prefix=$SVC_NAME- failures_of=${failures_of#"$SVC_NAME-"}
-    for share in ${expect//,/ }; do share=${share#"$prefix"} && echo "traffic|${share%=*}||${share#*=}"; done >"$tmp/expected"
-  fi
-  if [[ -n $DOMAIN_NAME ]]; then url=${url%%//*}//$(tr '[:upper:]' '[:lower:]' <<<"$DOMAIN_NAME"); fi
-  if [[ -z $GATEWAY ]]; then find_gateway; fi
-  if [[ $GATEWAY == *://* ]]; then url=${GATEWAY%%//*}//${url#*//} GATEWAY=${GATEWAY#*//} GATEWAY=${GATEWAY%/}; fi
-  if [[ $GATEWAY == *:*:* && $GATEWAY != \[* ]]; then GATEWAY="[$GATEWAY]"; fi
-}
-
 # plan finds how many requests to send, and how many at the same time.
 plan() {
-  local needed
   echo "silent|0" >"$tmp/answers"
-  if [[ -n $enough ]]; then needed=$(tally enough) && requests=$((needed > requests ? needed : requests)); fi
-  if [[ -z $parallel ]]; then parallel=$((requests < 1500 ? 2 + requests / 250 : 8)); fi
+  if [[ -n $enough ]]; then enough=$(tally enough) && requests=$((enough > requests ? enough : requests)); fi
+  parallel=${parallel:-$((requests < 1500 ? 2 + requests / 250 : 8))}
   if ((parallel > requests)); then parallel=$requests; fi
   if ((parallel > ${rate:-parallel})); then parallel=$rate; fi
   if [[ -n $rate ]]; then curl_options+=(--rate "$((rate * 3600 / parallel))/h") gap=$((1000 / rate)); fi
+  if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r lines columns <<<"$(stty size 2>&- </dev/tty || echo 0 0)"; fi
 }
 
 main() {
   SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default} GATEWAY=${GATEWAY:-} DOMAIN_NAME=${DOMAIN_NAME:-}
   INGRESSGATEWAY=${INGRESSGATEWAY:-istio-ingressgateway} INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
+  cluster='' prefix='' sending='' gap=0 lines=0 columns=0 curls=()
   scripts=$(readlink -f "$0") && scripts=${scripts%/*}/scripts
-  cluster='' prefix='' url=http:// sending='' gap=0 lines=0 columns=0 curls=() watches=()
-  advice="set GATEWAY to an address of the gateway, with http:// where it takes no https"
-  if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r lines columns <<<"$(stty size 2>&- </dev/tty || echo 0 0)"; fi
+  . "$scripts/route.sh"
   read_options "$@"
   prepare
   find_route

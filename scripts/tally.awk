@@ -73,7 +73,7 @@ function verdict() {
   if (problem != "") complain(problem)
   if (known && problem == "" && sent == requests) {
     for (i = 1; i <= rows; i++) judge(order[i], weight[order[i]] / 100)
-    if (requests > 1 && requests < enough) complain("too few requests to see " least "%: " enough " are enough")
+    if (!bad && requests > 1 && requests < enough) complain("too few requests to see " least "%: " enough " are enough")
   }
   for (name in cold) say(name " took up to " cold[name] " s to answer first, which --within " within " does not judge")
   if (bad || requests == 1) return

@@ -73,6 +73,7 @@ func (r run) start(t *testing.T, k kubectl) result {
 	got := runAgainst(t, k, server, "./"+cmp.Or(r.script, "run-test.sh"), args, append(env, "TMPDIR="+tmp))
 	noneLeft(t, tmp)
 	got.stderr = strings.ReplaceAll(got.stderr, "run-test.sh: ", "")
+	got.stderr = regexp.MustCompile(`(?m)^waiting for .*\n`).ReplaceAllString(got.stderr, "") // on a slow machine
 	if first, rest, ok := strings.Cut(got.stdout, "\n\n"); ok && strings.Contains(first, " requests to ") {
 		got.stdout = rest
 	}
@@ -108,7 +109,7 @@ func stub(t *testing.T) kubectl {
 func kubectls(t *testing.T) []kubectl { return []kubectl{stub(t)} }
 
 // scriptTools are the programs that the scripts call, but for kubectl.
-var scriptTools = []string{"awk", "bash", "cat", "curl", "dirname", "grep", "mktemp", "mv", "readlink", "rm", "sed", "sh", "sleep", "stty", "tail", "tr"}
+var scriptTools = []string{"awk", "bash", "cat", "curl", "grep", "mktemp", "mv", "readlink", "rm", "sed", "sh", "sleep", "stty", "tail", "tr"}
 
 func runAgainst(t *testing.T, k kubectl, server, script string, args, env []string) result {
 	t.Helper()

@@ -232,7 +232,7 @@ v1           88.9%      8       0  #########
 	{"how many are enough for 1%", "want=enough", "traffic|v1||99\ntraffic|v2||1", "1055"},
 	{"and for a revision that has all", "want=enough", "traffic|v1|latest|0", "0"},
 	{"on a terminal", "want=table;requests=9;columns=44;lines=9", "answer|3|v1|a|\nanswer|1|v1|b|", "\x1b[J" + `REVISION  OBSERVED  COUNT  PODS
-v1          100.0%      4     2  #######` + "\n\x1b[2A"},
+v1          100.0%      4     2  ##########` + "\n\x1b[2A"},
 	{"on a narrow one", "want=table;requests=9;columns=20;lines=9", "answer|3|v1|a|\nanswer|1|v1|b|", "\x1b[JREVISION  OBSERVED\nv1          100.0%\n\x1b[2A"},
 	{"on a low one", "want=table;requests=9;columns=40;lines=2", "answer|3|v1|a|", ""},
 	{"elsewhere: is it decided?", "want=table;requests=9", "answer|3|v1||", ""},

@@ -1,9 +1,24 @@
-# What run-test.sh asks the cluster: the Service, and the gateway's address.
-# shellcheck shell=bash
-# shellcheck disable=SC2154,SC2034 # the variables of run-test.sh
+# Finds the route that run-test.sh sends requests to, and the traffic to expect: from the cluster, unless it is given.
+# shellcheck shell=bash disable=SC2154,SC2034 # The variables are those of run-test.sh.
 
 edited="the Service has changed: the shares are not judged"
 rollout="a gradual rollout is in progress: the shares are not judged"
+
+# find_route finds the URL, the gateway's address, and the traffic.
+find_route() {
+  local share
+  if [[ -z $GATEWAY || -z $DOMAIN_NAME ]]; then
+    cluster=yes && wait_for_service
+  else
+    url=http:// prefix=$SVC_NAME- failures_of=${failures_of#"$SVC_NAME-"}
+    for share in ${expect//,/ }; do share=${share#"$prefix"} && echo "traffic|${share%=*}||${share#*=}"; done >"$tmp/expected"
+  fi
+  if [[ -n $DOMAIN_NAME ]]; then url=${url%%//*}//$(tr '[:upper:]' '[:lower:]' <<<"$DOMAIN_NAME"); fi
+  advice="set GATEWAY to an address of the gateway, with http:// where it takes no https"
+  if [[ -z $GATEWAY ]]; then find_gateway; fi
+  if [[ $GATEWAY == *://* ]]; then url=${GATEWAY%%//*}//${url#*//} GATEWAY=${GATEWAY#*//} GATEWAY=${GATEWAY%/}; fi
+  if [[ $GATEWAY == *:*:* && $GATEWAY != \[* ]]; then GATEWAY="[$GATEWAY]"; fi
+}
 
 # get asks kubectl, in the background, since bash heeds a signal only while it waits. Before requests are sent, kubectl
 # has the person's terminal: it may have to log in.
@@ -51,6 +66,7 @@ read_service() {
     esac
   done <"$tmp/kubectl"
   if [[ -n $tag ]]; then url=$tag_url; fi
+  reason=${reason% }
   if [[ $reason != *[!:\ ]* ]]; then reason="$latest is not ready"; fi
   if [[ $generation != "$observed" ]]; then
     ready=Unknown reason="the last edit is not seen yet"
