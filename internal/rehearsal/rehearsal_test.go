@@ -143,14 +143,14 @@ func TestArticle(t *testing.T) {
 		{"revision-v2.yaml", "v1=50,v2=50", "v2", "200 200 404 404"},
 		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", "200 200 200 404"},
 		{"revision-v3-2.yaml\n", "v1=40,v2=30,v3=30", "v3", "200 200 200 404"},
-		// a revision that is left out is kept
-		{"revision-v2.yaml", "v1=50,v2=50", "v2", "200 200 200 404"},
-		{"revision-v1.yaml", "v1=100", "v1", "200 200 200 404"},
+		// a revision that is left out is kept, and its tag is not
+		{"revision-v2.yaml", "v1=50,v2=50", "v2", "200 200 404 404"},
+		{"revision-v1.yaml", "v1=100", "v1", "200 404 404 404"},
 		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", "200 200 200 404"},
 		// an edit of the percents leaves the latest alone, unless it makes one
-		{"v2=100\n", "v2=100", "v3", "200 200 200 404"},
-		{"v2=95,v4=5", "v2=95,v4=5", "v4", "200 200 200 200"},
-		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", "200 200 200 200"},
+		{"v2=100\n", "v2=100", "v3", "404 200 404 404"},
+		{"v2=95,v4=5", "v2=95,v4=5", "v4", "404 200 404 200"},
+		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", "200 200 200 404"},
 	} {
 		if status, text := put(handler, step.put); status != 200 || text != step.split+"\n" {
 			t.Errorf("PUT %s: %d %q", step.put, status, text)
