@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 set -euo pipefail
 readonly USAGE='usage: pin.sh [--dry-run] [--move-tag] [--context NAME]
-Prepares the live Service SVC_NAME in NAMESPACE for releases by percentages, and moves no request: a percentage that
-follows the latest revision goes to that revision by its name, and the tag latest follows it at 0%. --dry-run shows
-the change; --move-tag takes the tag latest from a revision that has it by name. Exits with 0 if the traffic is so
-at the end, with 1 if it is not or cannot be told, and with 2 if it could not try.'
+Prepares the live Service SVC_NAME in NAMESPACE for releases by percentages, and moves no request: what follows the
+latest revision with a percentage gets the name of that revision, and the tag latest follows it at 0%. --move-tag
+takes that tag from a revision that has it by name. Exits with 0 if done, 1 if not or it cannot tell, 2 if not tried.'
 die() { echo "pin.sh: ${*:2}" >&2 && exit "$1"; }
 ksvc() { kubectl ${context:+--context "$context"} -n "$NAMESPACE" "$1" ksvc "$SVC_NAME" --request-timeout 9s "${@:2}"; }
 look() { # a revision named - is the latest one, whichever that is
@@ -34,6 +33,29 @@ plan() { # a revision that stands there twice without a tag would never be Ready
 entries() { # as a file has them
   awk '{ name = $1 == "-" ? "latestRevision: true" : "revisionName: \"" $1 "\"" }
     { print "    - {" name ", percent: " $3 ($2 == "-" ? "" : ", tag: \"" $2 "\"") "}" }' <<<"$1"
+}
+main() {
+  local wanted context='' dry='' move='' SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
+  while (($#)); do
+    case $1 in
+      --dry-run) dry=1 ;;
+      --move-tag) move=1 ;;
+      --context) shift && context=${1:-} ;;
+      -h | --help) echo "$USAGE" && exit ;;
+      *) die 2 "there is no option \"$1\": see --help" ;;
+    esac
+    shift || die 2 "--context needs a name"
+  done
+  look || die 2 "cannot get the Service $SVC_NAME in namespace $NAMESPACE"
+  refuse_what_moves
+  wanted=$(plan)
+  printf '  traffic: # %s\n%s\n' before "$(entries "$traffic")" after "$(entries "$wanted")"
+  if [[ -n $dry || $(sort <<<"$traffic") == "$(sort <<<"$wanted")" ]]; then exit; fi
+  printf -v patch 'metadata: {resourceVersion: "%s"}\nspec:\n  traffic:\n' "$(field version)"
+  ksvc patch --type merge --patch "$patch$(entries "$wanted")" >/dev/null || { look && [[ $traffic == "$wanted" ]]; } ||
+    die 1 "not pinned, or it cannot tell: kubectl's reason is above. Run it again."
+  echo 'Pinned. Now take the traffic out of your file, and "kubectl apply set-last-applied --filename FILE". Then each
+release is "kubectl apply --filename FILE", ./latest-run-test.sh 50, scripts/canary.sh. See docs/existing-service.md.'
 }
 main() {
   local wanted context='' dry='' move='' SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}

@@ -38,7 +38,7 @@ func TestPin(t *testing.T) {
 		says string
 	}{
 		{name: "all traffic follows the latest revision", live: live{traffic: ",,100"},
-			want: "web-2,,100 ,latest,0", says: "Next: "},
+			want: "web-2,,100 ,latest,0", says: "Pinned."},
 		{name: "a split stays, and an unreleased revision gets nothing", live: live{traffic: "web-0,stable,80 web-1,trial,20 ,,0"},
 			want: "web-0,stable,80 web-1,trial,20 ,latest,0"},
 		{name: "a split without an entry that follows", live: live{traffic: "web-0,stable,80 web-1,trial,20"},
@@ -66,7 +66,7 @@ func TestPin(t *testing.T) {
 		{name: "a gradual rollout", live: live{traffic: ",,100", serves: "web-1", routes: "Unknown"}, code: 1, says: "RoutesReady-reason"},
 		{name: "the route has not followed yet", live: live{traffic: ",,100", serves: "web-1"}, code: 1, says: "its traffic changes"},
 		{name: "an edit that Knative has not seen", live: live{traffic: ",,100", edited: true}, code: 1, says: "edited just now"},
-		{name: "the answer to the patch is lost", live: live{traffic: ",,100", patch: "lost"}, want: "web-2,,100 ,latest,0", says: "Next: "},
+		{name: "the answer to the patch is lost", live: live{traffic: ",,100", patch: "lost"}, want: "web-2,,100 ,latest,0", says: "Pinned."},
 		{name: "somebody edits between look and patch", live: live{traffic: ",,100", patch: "late"}, code: 1, says: "Conflict"},
 		{name: "an unknown option", live: live{traffic: ",,100"}, args: "--dryrun", code: 2, says: `there is no option "--dryrun"`},
 		{name: "a context that is not there", live: live{traffic: ",,100"}, args: "--context other", code: 2, says: `"other"`},
@@ -141,20 +141,6 @@ func (l *live) take(r *http.Request) bool {
 }
 
 func (l *live) object() object {
-	traffic := []object{}
-	for _, words := range strings.Fields(l.traffic) {
-		word := strings.Split(words, ",")
-		entry := object{"latestRevision": word[0] == ""}
-		for i, key := range []string{"revisionName", "tag"} {
-			if word[i] != "" {
-				entry[key] = word[i]
-			}
-		}
-		if word[2] != "" {
-			entry["percent"] = json.Number(word[2])
-		}
-		traffic = append(traffic, entry)
-	}
 	condition := func(name, status string) object {
 		return object{"type": name, "status": cmp.Or(status, "True"), "reason": name + "-reason"}
 	}
@@ -162,7 +148,7 @@ func (l *live) object() object {
 	return object{
 		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
 		"metadata": object{"name": "web", "namespace": "shop", "resourceVersion": "7", "generation": generation},
-		"spec":     object{"traffic": traffic},
+		"spec":     object{"traffic": json.RawMessage(targets(l.traffic))},
 		"status": object{
 			"observedGeneration":        1,
 			"latestCreatedRevisionName": cmp.Or(l.created, "web-2"),
@@ -172,6 +158,22 @@ func (l *live) object() object {
 				{"revisionName": cmp.Or(l.serves, "web-2"), "latestRevision": true, "percent": 50}},
 		},
 	}
+}
+
+// targets is such traffic in JSON, which YAML has, too.
+func targets(traffic string) string {
+	var all []string
+	for _, words := range strings.Fields(traffic) {
+		word := strings.Split(words, ",")
+		entry := fmt.Sprintf(`{"latestRevision": %t`, word[0] == "")
+		for i, format := range []string{`, "revisionName": %q`, `, "tag": %q`, `, "percent": %s`} {
+			if word[i] != "" {
+				entry += fmt.Sprintf(format, word[i])
+			}
+		}
+		all = append(all, entry+"}")
+	}
+	return "[" + strings.Join(all, ", ") + "]"
 }
 
 // The overlay gives each of the four files other names everywhere, and loses nothing.
