@@ -11,7 +11,7 @@ look() { # a revision named - is the latest one, whichever that is
 created {{.latestCreatedRevisionName}}
 ready {{.latestReadyRevisionName}}
 {{range .traffic}}{{if .latestRevision}}serves {{.revisionName}}{{"\n"}}{{end}}{{end}}
-{{if eq .observedGeneration $.metadata.generation}}{{range .conditions}}{{.type}} {{.status}} {{.reason}} {{.message}}
+{{if eq .observedGeneration $.metadata.generation}}{{range .conditions}}{{.type}} {{.status}} {{.reason}}
 {{end}}{{end}}{{end}}
 {{range .spec.traffic}}traffic {{or .revisionName "-"}} {{or .tag "-"}} {{or .percent 0}}{{"\n"}}{{end}}') || return
   created=$(field created) ready=$(field ready) traffic=$(field traffic) route=$(field RoutesReady)
@@ -50,33 +50,11 @@ main() {
   refuse_what_moves
   wanted=$(plan)
   printf '  traffic: # %s\n%s\n' before "$(entries "$traffic")" after "$(entries "$wanted")"
-  if [[ -n $dry || $(sort <<<"$traffic") == "$(sort <<<"$wanted")" ]]; then exit; fi
-  printf -v patch 'metadata: {resourceVersion: "%s"}\nspec:\n  traffic:\n' "$(field version)"
-  ksvc patch --type merge --patch "$patch$(entries "$wanted")" >/dev/null || { look && [[ $traffic == "$wanted" ]]; } ||
-    die 1 "not pinned, or it cannot tell: kubectl's reason is above. Run it again."
+  if [[ -n $dry ]]; then exit; fi
+  printf -v patch 'metadata: {resourceVersion: "%s"}\nspec:\n  traffic:\n%s' "$(field version)" "$(entries "$wanted")"
+  [[ $(sort <<<"$traffic") == "$(sort <<<"$wanted")" ]] || ksvc patch --type merge --patch "$patch" >/dev/null ||
+    { look && [[ $traffic == "$wanted" ]]; } || die 1 "not pinned, for kubectl's reason above: run it again"
   echo 'Pinned. Now take the traffic out of your file, and "kubectl apply set-last-applied --filename FILE". Then each
 release is "kubectl apply --filename FILE", ./latest-run-test.sh 50, scripts/canary.sh. See docs/existing-service.md.'
-}
-main() {
-  local wanted context='' dry='' move='' SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
-  while (($#)); do
-    case $1 in
-      --dry-run) dry=1 ;;
-      --move-tag) move=1 ;;
-      --context) shift && context=${1:-} ;;
-      -h | --help) echo "$USAGE" && exit ;;
-      *) die 2 "there is no option \"$1\": see --help" ;;
-    esac
-    shift || die 2 "--context needs a name"
-  done
-  look || die 2 "cannot get the Service $SVC_NAME in namespace $NAMESPACE"
-  refuse_what_moves
-  wanted=$(plan)
-  printf '  traffic: # %s\n%s\n' before "$(entries "$traffic")" after "$(entries "$wanted")"
-  if [[ -n $dry || $(sort <<<"$traffic") == "$(sort <<<"$wanted")" ]]; then exit; fi
-  printf -v patch 'metadata: {resourceVersion: "%s"}\nspec:\n  traffic:\n' "$(field version)"
-  ksvc patch --type merge --patch "$patch$(entries "$wanted")" >/dev/null || { look && [[ $traffic == "$wanted" ]]; } ||
-    die 1 "not pinned, or it cannot tell: kubectl's reason is above. Run it again."
-  echo "Pinned. Next: apply the new image (a file without traffic), ./latest-run-test.sh 50, scripts/canary.sh"
 }
 main "$@"

@@ -56,7 +56,7 @@ func TestPin(t *testing.T) {
 		{name: "a newer revision has failed, and never had traffic", live: live{traffic: ",,100", created: "web-3", revisions: "False"},
 			want: "web-2,,100 ,latest,0"},
 		{name: "a dry run", live: live{traffic: ",,100"}, args: "--dry-run", says: `- {revisionName: "web-2", percent: 100}`},
-		{name: "pinned already, in another order", live: live{traffic: ",latest,0 web-1,,100"}},
+		{name: "pinned already, in another order", live: live{traffic: ",latest,0 web-1,,100"}, says: "Pinned."},
 		{name: "the tag latest is on a name", live: live{traffic: "web-1,latest,100"}, code: 1, says: "--move-tag"},
 		{name: "and may move", live: live{traffic: "web-1,latest,100"}, args: "--move-tag", want: "web-1,,100 ,latest,0"},
 		{name: "a newer revision starts", live: live{traffic: ",,100", created: "web-3", revisions: "Unknown"},
