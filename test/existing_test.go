@@ -14,84 +14,72 @@ import (
 	"testing"
 )
 
-// live is a Service on a stand-in for the API server, for scripts/pin.sh with
-// the real kubectl. Traffic is written REVISION,TAG,PERCENT for each entry; the
-// latest revision has no name there.
+// live is a Service on a stand-in for the API server. Its traffic is written
+// REVISION,TAG,PERCENT for each entry; the latest revision has no name there.
 type live struct {
 	traffic   string
-	serves    string // what status.traffic has for the latest revision, web-2 if it is not said
-	created   string // latest revision, the same
-	routes    string // condition RoutesReady, True if it is not said
-	revisions string // condition ConfigurationsReady, the same
+	serves    string // what status.traffic has for the latest revision, if not web-2
+	created   string // latest revision, if not web-2, which is the latest one that got ready
+	routes    string // condition RoutesReady, if not True
+	revisions string // condition ConfigurationsReady, if not True
 	edited    bool   // and Knative has not seen it yet
 	patch     string // what becomes of a patch: "lost" is done without an answer, "late" finds another edit
 	patched   bool
 }
 
 func TestPin(t *testing.T) {
+	const split, follow, newer, failed = "web-0,stable,80 web-1,trial,20", ",,100", "web-3", "False"
 	tests := []struct {
 		name string
 		live
-		args string
-		code int
-		want string // traffic at the end; nothing is patched if it is not said
-		says string
+		args  string
+		code  int
+		after string // no patch if it is empty
+		says  string
 	}{
-		{name: "all traffic follows the latest revision", live: live{traffic: ",,100"},
-			want: "web-2,,100 ,latest,0", says: "Pinned."},
-		{name: "a split stays, and an unreleased revision gets nothing", live: live{traffic: "web-0,stable,80 web-1,trial,20 ,,0"},
-			want: "web-0,stable,80 web-1,trial,20 ,latest,0"},
-		{name: "a split without an entry that follows", live: live{traffic: "web-0,stable,80 web-1,trial,20"},
-			want: "web-0,stable,80 web-1,trial,20 ,latest,0"},
-		{name: "a part follows, under a tag that stays with its revision", live: live{traffic: "web-1,,60 ,next,40"},
-			want: "web-1,,60 web-2,next,40 ,latest,0"},
-		{name: "a part follows at the tag latest itself", live: live{traffic: "web-1,,60 ,latest,40"},
-			want: "web-1,,60 web-2,,40 ,latest,0"},
-		{name: "other previews follow on", live: live{traffic: ",,100 ,preview,0 ,head,"},
-			want: "web-2,,100 ,preview,0 ,head,0 ,latest,0"},
-		{name: "the same revision is named already", live: live{traffic: "web-1,,50 web-2,,20 ,latest,30"},
-			want: "web-1,,50 web-2,,50 ,latest,0"},
-		{name: "the same revision is named already, with a tag", live: live{traffic: "web-2,good,20 ,,80"},
-			want: "web-2,good,20 web-2,,80 ,latest,0"},
-		{name: "a newer revision has failed, and never had traffic", live: live{traffic: ",,100", created: "web-3", revisions: "False"},
-			want: "web-2,,100 ,latest,0"},
-		{name: "a dry run", live: live{traffic: ",,100"}, args: "--dry-run", says: `- {revisionName: "web-2", percent: 100}`},
-		{name: "pinned already, in another order", live: live{traffic: ",latest,0 web-1,,100"}, says: "Pinned."},
-		{name: "the tag latest is on a name", live: live{traffic: "web-1,latest,100"}, code: 1, says: "--move-tag"},
-		{name: "and may move", live: live{traffic: "web-1,latest,100"}, args: "--move-tag", want: "web-1,,100 ,latest,0"},
-		{name: "a newer revision starts", live: live{traffic: ",,100", created: "web-3", revisions: "Unknown"},
-			code: 1, says: "web-3, the latest revision, is starting"},
-		{name: "the latest revision was ready and has failed", live: live{traffic: "web-1,,100", revisions: "False"},
-			code: 1, says: "roll back first"},
-		{name: "a gradual rollout", live: live{traffic: ",,100", serves: "web-1", routes: "Unknown"}, code: 1, says: "RoutesReady-reason"},
-		{name: "the route has not followed yet", live: live{traffic: ",,100", serves: "web-1"}, code: 1, says: "its traffic changes"},
-		{name: "an edit that Knative has not seen", live: live{traffic: ",,100", edited: true}, code: 1, says: "edited just now"},
-		{name: "the answer to the patch is lost", live: live{traffic: ",,100", patch: "lost"}, want: "web-2,,100 ,latest,0", says: "Pinned."},
-		{name: "somebody edits between look and patch", live: live{traffic: ",,100", patch: "late"}, code: 1, says: "Conflict"},
-		{name: "an unknown option", live: live{traffic: ",,100"}, args: "--dryrun", code: 2, says: `there is no option "--dryrun"`},
-		{name: "a context that is not there", live: live{traffic: ",,100"}, args: "--context other", code: 2, says: `"other"`},
-		{name: "no name for the context", live: live{traffic: ",,100"}, args: "--context", code: 2, says: "--context needs a name"},
+		{"all follows", live{traffic: follow}, "", 0, "web-2,,100 ,latest,0", "Pinned."},
+		{"a split, and a revision without traffic", live{traffic: split + " ,,0"}, "", 0, split + " ,latest,0", ""},
+		{"a split alone", live{traffic: split}, "", 0, split + " ,latest,0", ""},
+		{"a part follows, with a tag", live{traffic: "web-1,,60 ,next,40"}, "", 0, "web-1,,60 web-2,next,40 ,latest,0", ""},
+		{"a part at the tag itself", live{traffic: "web-1,,60 ,latest,40"}, "", 0, "web-1,,60 web-2,,40 ,latest,0", ""},
+		{"previews", live{traffic: follow + " ,pr,0 ,head,"}, "", 0, "web-2,,100 ,pr,0 ,head,0 ,latest,0", ""},
+		{"named already", live{traffic: "web-1,,50 web-2,,20 ,latest,30"}, "", 0, "web-1,,50 web-2,,50 ,latest,0", ""},
+		{"with a tag", live{traffic: "web-2,good,20 ,,80"}, "", 0, "web-2,good,20 web-2,,80 ,latest,0", ""},
+		{"a newer one has failed", live{traffic: follow, created: newer, revisions: failed}, "", 0, "web-2,,100 ,latest,0", ""},
+		{"a dry run", live{traffic: follow}, "--dry-run", 0, "", `- {revisionName: "web-2", percent: 100}`},
+		{"pinned, in another order", live{traffic: ",latest,0 web-1,,100"}, "", 0, "", "Pinned."},
+		{"the tag is on a name", live{traffic: "web-1,latest,100"}, "", 1, "", "--move-tag"},
+		{"and may move", live{traffic: "web-1,latest,100"}, "--move-tag", 0, "web-1,,100 ,latest,0", ""},
+		{"a newer one starts", live{traffic: follow, created: newer, revisions: "Unknown"}, "", 1, "", "web-3, the latest"},
+		{"the latest has failed", live{traffic: "web-1,,100", revisions: failed}, "", 1, "", "roll back first"},
+		{"a rollout", live{traffic: follow, serves: "web-1", routes: "Unknown"}, "", 1, "", "RoutesReady-reason"},
+		{"the route is late", live{traffic: follow, serves: "web-1"}, "", 1, "", "its traffic changes"},
+		{"Knative is late", live{traffic: follow, edited: true}, "", 1, "", "edited just now"},
+		{"the answer is lost", live{traffic: follow, patch: "lost"}, "", 0, "web-2,,100 ,latest,0", "Pinned."},
+		{"an edit in between", live{traffic: follow, patch: "late"}, "", 1, "", "Conflict"},
+		{"no such option", live{traffic: follow}, "--dryrun", 2, "", `there is no option "--dryrun"`},
+		{"no such context", live{traffic: follow}, "--context other", 2, "", `"other"`},
+		{"no context", live{traffic: follow}, "--context", 2, "", "--context needs a name"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l, before := &tt.live, tt.traffic
 			code, out := l.pin(t, tt.args)
-			if want := cmp.Or(tt.want, before); code != tt.code || l.traffic != want || !strings.Contains(out, tt.says) {
-				t.Errorf("exit %d, traffic %q; want %d, %q and the words %q in\n%s", code, l.traffic, tt.code, want, tt.says, out)
-			}
-			if tt.want == "" && l.patched {
-				t.Error("it patches")
+			want := cmp.Or(tt.after, before)
+			if code != tt.code || l.traffic != want || l.patched != (tt.after != "") || !strings.Contains(out, tt.says) {
+				t.Errorf("exit %d, traffic %q; want %d, %q, and the words %q in\n%s", code, l.traffic, tt.code, want, tt.says, out)
 			}
 		})
 	}
 }
 
-// pin runs scripts/pin.sh, and returns how it ended and what it said.
+// pin runs scripts/pin.sh with the real kubectl.
 func (l *live) pin(t *testing.T, args string) (int, string) {
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		t.Skip("kubectl is not installed")
 	}
+	content(t, "scripts/pin.sh") // go test's cache learns that it depends on it
 	server := httptest.NewServer(l)
 	defer server.Close()
 	config := filepath.Join(t.TempDir(), "config")
