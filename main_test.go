@@ -198,10 +198,10 @@ func TestRehearsedFault(t *testing.T) {
 		split, put string
 		want       map[string]int // the status at each host
 	}{
-		{"v1=100,v2=0,v3=0", "v3=0,v4=100", map[string]int{
+		{"v1=100,v2=0,v3=0", "v1=0,v2=0,v3=0,v4=100", map[string]int{
 			"v1.localhost": 200, "v2.localhost": 200, "v3.localhost": 500, "v4.localhost": 200, "latest.localhost": 200, "localhost": 200,
 		}},
-		{"v1=100", "v2=100,v3=0", map[string]int{
+		{"v1=100", "v1=0,v2=100,v3=0", map[string]int{
 			"v1.localhost": 200, "v2.localhost": 500, "v3.localhost": 500, "latest.localhost": 500, "localhost": 500,
 		}},
 		{"v1=100", "revision-v3.yaml", map[string]int{"v1.localhost": 200, "v2.localhost": 500, "v3.localhost": 500}},

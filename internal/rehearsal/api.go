@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/knative-sample/rest-api-go/internal/accept"
+	"github.com/knative-sample/rest-api-go/internal/stock"
 )
 
 // path is where the split is told and changed, at every host.
@@ -16,16 +16,16 @@ const path = "/rehearsal"
 
 const maxBody = 16 << 10 // bytes, more than the longest split has
 
-// file is one of the files that are applied to a cluster.
-type file struct {
+// File is one of the files that are applied to a cluster.
+type File struct {
 	Name   string `json:"file"`
 	Split  string `json:"split"`  // of the traffic once it is applied
 	Latest string `json:"latest"` // tag of its template's revision
 	Does   string `json:"does"`
 }
 
-// files are those of the article, in its order.
-var files = []file{
+// Files are those of the article, in its order.
+var Files = []File{
 	{"revision-v1.yaml", "v1=100", "v1", "v1 has all the traffic"},
 	{"revision-v2.yaml", "v1=50,v2=50", "v2", "v2 gets half at once"},
 	{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", "v3 has its own address, but no traffic"},
@@ -54,14 +54,14 @@ func (g *gateway) serveSplit(w http.ResponseWriter, r *http.Request) {
 	now := g.traffic.Load()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Vary", "Accept")
-	if accept.Preferred(r.Header, accept.Text, accept.JSON) == accept.JSON {
-		w.Header().Set("Content-Type", accept.JSON)
+	if stock.Preferred(r.Header, stock.Text, stock.JSON) == stock.JSON {
+		w.Header().Set("Content-Type", stock.JSON)
 		json.NewEncoder(w).Encode(struct {
 			Split   string `json:"split"`
 			Latest  string `json:"latest"`
 			Service string `json:"service"`
-			Files   []file `json:"files"`
-		}{now.split.String(), now.latest, service, files})
+			Files   []File `json:"files"`
+		}{now.split.String(), now.latest, service, Files})
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -76,8 +76,8 @@ func (g *gateway) put(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("the change did not arrive whole: %w", err)
 	}
 	change, latest := strings.TrimSpace(string(body)), ""
-	if i := slices.IndexFunc(files, func(f file) bool { return f.Name == change }); i >= 0 {
-		change, latest = files[i].Split, files[i].Latest
+	if i := slices.IndexFunc(Files, func(f File) bool { return f.Name == change }); i >= 0 {
+		change, latest = Files[i].Split, Files[i].Latest
 	}
 	if !strings.Contains(change, "=") {
 		return fmt.Errorf("%.60q is neither percents, such as v1=50,v2=50, nor the name of a file, such as revision-v2.yaml", change)

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,10 +39,10 @@ type traffic struct {
 }
 
 // New returns a handler that passes a request for the host TAG.localhost to
-// that tag's revision, and any other to one drawn by percent. At /rehearsal it
-// tells the split and changes it. revision makes a tag's revision, once. draw
-// returns a random number in [0, n), as rand.IntN does; many goroutines call
-// it.
+// that tag's revision while the split lists it, and any other to one drawn by
+// percent. At /rehearsal it tells the split and changes it. revision makes a
+// tag's revision, once. draw returns a random number in [0, n), as rand.IntN
+// does; many goroutines call it.
 func New(split Split, revision func(tag string) http.Handler, draw func(n int) int) http.Handler {
 	g := &gateway{revision: revision, draw: draw}
 	g.traffic.Store(&traffic{revisions: map[string]http.Handler{}})
@@ -84,15 +85,14 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		now.revisions[now.split.drawn(g.draw)].ServeHTTP(w, r)
 		return
 	}
+	listed := func(target Target) bool { return target.Tag == tag }
 	if tag == latestTag {
 		tag = now.latest
-	}
-	revision := now.revisions[tag]
-	if revision == nil {
+	} else if !slices.ContainsFunc(now.split, listed) {
 		http.Error(w, "no revision has the tag "+tag, http.StatusNotFound)
 		return
 	}
-	revision.ServeHTTP(w, r)
+	now.revisions[tag].ServeHTTP(w, r)
 }
 
 // drawn returns a target's tag, each as likely as its percent.

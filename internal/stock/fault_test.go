@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/knative-sample/rest-api-go/internal/accept"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
@@ -73,8 +72,8 @@ func TestFault(t *testing.T) {
 	handler := New(bad, quote.Sample{})
 	for _, path := range []string{"/", "/v1", "/v1/AAPL", "/nowhere"} {
 		for accept, want := range map[string]string{
-			"":          "v1 failed on purpose (ERROR_RATE)\n",
-			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","error":"failed on purpose (ERROR_RATE)"}` + "\n",
+			"":   "v1 failed on purpose (ERROR_RATE)\n",
+			JSON: `{"resource":"v1","revision":"stock-service-example-v1","error":"failed on purpose (ERROR_RATE)"}` + "\n",
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				req := httptest.NewRequest("GET", path, nil)
@@ -99,7 +98,7 @@ func TestFault(t *testing.T) {
 		{"the page, with two slashes", "GET", "//", "Accept", browser, 200, 0},
 		{"the page's head", "HEAD", "/", "Accept", browser, 200, 0},
 		// what the page asks for, and what only asks for it
-		{"the page's requests", "GET", "/", "Accept", accept.JSON, 500, time.Second},
+		{"the page's requests", "GET", "/", "Accept", JSON, 500, time.Second},
 		{"another method", "POST", "/", "Accept", browser, 500, time.Second},
 		{"another path", "GET", "/v1", "Accept", browser, 500, time.Second},
 	} {

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/knative-sample/rest-api-go/internal/accept"
 	"github.com/knative-sample/rest-api-go/internal/page"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 )
@@ -55,18 +54,18 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	// a client whose base URL ends in a slash sends two slashes
 	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
-	offers := []string{accept.Text, accept.JSON, accept.HTML}
+	offers := []string{Text, JSON, HTML}
 	if path != "" || !reads(r) {
 		offers = offers[:2]
 	}
-	preferred := accept.Preferred(r.Header, offers...)
-	if preferred == accept.HTML {
+	preferred := Preferred(r.Header, offers...)
+	if preferred == HTML {
 		page.Serve(w) // without the Fault, which it is there to show
 		return
 	}
 
 	a := s.answer(header, r, path)
-	if preferred == accept.JSON {
+	if preferred == JSON {
 		a.Resource, a.Revision, a.Pod = s.Resource, s.Name, s.Pod
 		header.Set("Content-Type", "application/json")
 		w.WriteHeader(a.status)

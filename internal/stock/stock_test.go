@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/knative-sample/rest-api-go/internal/accept"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
@@ -231,7 +230,7 @@ func TestAnyResourceRoutes(t *testing.T) {
 				if _, body := ask(t, "GET", server.URL+path, ""); body != want {
 					t.Errorf("%s: %q, want %q", path, body, want)
 				}
-				if _, body := ask(t, "GET", server.URL+path, accept.JSON); !json.Valid([]byte(body)) {
+				if _, body := ask(t, "GET", server.URL+path, JSON); !json.Valid([]byte(body)) {
 					t.Errorf("%s: %q", path, body)
 				}
 			}
@@ -248,7 +247,7 @@ func TestPriceKeepsItsDigits(t *testing.T) {
 		if want := "v1 price for ticker X is " + price + "\n"; body != want || resp.Header.Get("X-Quote-Source") != "upstream" {
 			t.Errorf("%q %v, want %q", body, resp.Header, want)
 		}
-		_, body = ask(t, "GET", server.URL+"/stock/x", accept.JSON)
+		_, body = ask(t, "GET", server.URL+"/stock/x", JSON)
 		if want := `{"resource":"v1","revision":"stock-service-example-v1","ticker":"X","price":` + price + `,"source":"upstream"}` + "\n"; body != want {
 			t.Errorf("%q, want %q", body, want)
 		}
@@ -267,8 +266,8 @@ func TestUpstreamErrors(t *testing.T) {
 			return quote.Quote{}, fmt.Errorf("%w: dial tcp 127.0.0.1:1", &test) // which is for the log alone
 		})))
 		for accept, want := range map[string]string{
-			"":          "v1 price for ticker AAPL is not available: " + test.Reason + "\n",
-			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","ticker":"AAPL","error":"price for ticker AAPL is not available: ` + test.Reason + `"}` + "\n",
+			"":   "v1 price for ticker AAPL is not available: " + test.Reason + "\n",
+			JSON: `{"resource":"v1","revision":"stock-service-example-v1","ticker":"AAPL","error":"price for ticker AAPL is not available: ` + test.Reason + `"}` + "\n",
 		} {
 			resp, body := ask(t, "GET", server.URL+"/v1/aapl", accept)
 			if resp.StatusCode != test.Status || resp.Header.Get("Retry-After") != test.RetryAfter || body != want {
@@ -287,7 +286,7 @@ func TestPod(t *testing.T) {
 	defer server.Close()
 
 	for _, path := range []string{"/", "/v1", "/v1/AAPL", "/v1/NOPE", "/nowhere"} {
-		resp, body := ask(t, "GET", server.URL+path, accept.JSON)
+		resp, body := ask(t, "GET", server.URL+path, JSON)
 		var a struct{ Pod string }
 		if err := json.Unmarshal([]byte(body), &a); err != nil || a.Pod != rev.Pod || resp.Header.Get("X-Pod") != rev.Pod {
 			t.Errorf("%s: %s, X-Pod: %s", path, body, resp.Header.Get("X-Pod"))
@@ -299,7 +298,7 @@ func TestPod(t *testing.T) {
 
 	server = httptest.NewServer(New(v1, quote.Sample{}))
 	defer server.Close()
-	resp, body := ask(t, "GET", server.URL, accept.JSON)
+	resp, body := ask(t, "GET", server.URL, JSON)
 	if _, sent := resp.Header["X-Pod"]; sent || strings.Contains(body, "pod") {
 		t.Errorf("without one: %v %s", resp.Header, body)
 	}
@@ -326,7 +325,7 @@ func FuzzTickerPath(f *testing.F) {
 			checkHeaders(t, w.Header())
 			return w
 		}
-		w, name := answer(accept.Text), strings.TrimPrefix(u.Path, "/v1/")
+		w, name := answer(Text), strings.TrimPrefix(u.Path, "/v1/")
 		switch text := w.Body.String(); w.Code {
 		case 200:
 			q, err := quote.Sample{}.Quote(strings.ToUpper(name))
@@ -346,7 +345,7 @@ func FuzzTickerPath(f *testing.F) {
 		default:
 			t.Errorf("%d %q", w.Code, text)
 		}
-		if asJSON := answer(accept.JSON); asJSON.Code != w.Code || !json.Valid(asJSON.Body.Bytes()) {
+		if asJSON := answer(JSON); asJSON.Code != w.Code || !json.Valid(asJSON.Body.Bytes()) {
 			t.Errorf("%d %q as JSON, %d as text", asJSON.Code, asJSON.Body, w.Code)
 		}
 	})
