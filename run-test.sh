@@ -1,260 +1,364 @@
 #!/usr/bin/env bash
-# Sends requests through the ingress gateway and shows which revisions answer.
-# usage: run-test.sh [--tag TAG] [--path PATH] [N]
-#
-# Prints one answer, or sends N requests, each on a new connection, and shows each
-# revision's share. Exits with 0 if no request failed and the shares fit the route's
-# percentages, with 1 if not or if it cannot tell, and with 2 if it could not try.
-#
-#   SVC_NAME, NAMESPACE                 the Knative Service (stock-service-example, default)
-#   INGRESSGATEWAY, INGRESS_NAMESPACE   the gateway's Service (istio-ingressgateway, istio-system)
-#   GATEWAY, DOMAIN_NAME                the gateway's [scheme://]host[:port], route's host; both: no cluster is asked
-#   EXPECT                              the percentages to expect where no cluster is asked: v1=40,v2=60
-#   REVISION_HEADER                     the header by which an answer names its revision (X-Revision)
-#   TIMEOUT, WITHIN                     seconds to wait for an answer (30), and seconds after which it is too late
-#   RATE, WAIT                          requests per second at most, and seconds for the Service to become Ready (60)
 [ -n "${BASH_VERSION:-}" ] || { echo "run-test.sh needs bash: bash run-test.sh" >&2; exit 2; }
 set -euo pipefail
+
+usage() {
+  cat <<'END'
+Sends requests through the ingress gateway and shows which revisions answer.
+usage: run-test.sh [OPTIONS] [N] [-- CURL-OPTIONS...]
+
+Prints one answer, or sends N requests, each on a new connection, and shows each
+revision's share. Exits with 0 if no request failed and the shares fit the route's
+percentages, with 1 if not or if it cannot tell, and with 2 if it could not try.
+
+  --requests N or N      requests to send, up to 99999 (1)
+  --path PATH            path to ask (/)
+  --tag TAG              ask at the address of this tag
+  --rate R               requests per second at most
+  --parallel P           requests at the same time at most (8)
+  --timeout S            seconds to wait for an answer (30)
+  --within S             seconds after which an answer is late, unless it woke its revision
+  --wait S               seconds to wait for the Service to become Ready (60)
+  --expect v1=40,v2=60   percentages to expect where no cluster is asked
+  --revision-header H    header by which an answer names its revision (X-Revision)
+  --allow PERCENT        failures that this percentage explains pass (0)
+  --failures-of NAME     failures that name another revision are told and do not count
+  --fail-fast            end as soon as the failures decide
+  --enough               send more than N where a percentage needs more to be seen
+  --context NAME         kubectl's context
+
+What stands behind -- goes to curl: --header @file, --data @file.
+
+  SVC_NAME, NAMESPACE                 the Knative Service (stock-service-example, default)
+  INGRESSGATEWAY, INGRESS_NAMESPACE   the gateway's Service (istio-ingressgateway, istio-system)
+  GATEWAY, DOMAIN_NAME                the gateway's [scheme://]host[:port] and the route's
+                                      host; with both, no cluster is asked
+END
+}
+
 say() { printf 'run-test.sh: %s\n' "$*" >&2; }
 die() { say "$@"; exit 2; }
-must() { [[ $2 =~ ^($3)$ ]] || die "$1 is $4, not \"$2\": see -h"; }
+check() { [[ $2 =~ ^($3)$ ]] || die "$1 is $4, not \"$2\": see --help"; }
 
-SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
-INGRESSGATEWAY=${INGRESSGATEWAY:-istio-ingressgateway} INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
-GATEWAY=${GATEWAY:-} DOMAIN_NAME=${DOMAIN_NAME:-} EXPECT=${EXPECT:-} REVISION_HEADER=${REVISION_HEADER:-X-Revision}
-WITHIN=${WITHIN:-} TIMEOUT=${TIMEOUT:-30} RATE=${RATE:-} WAIT=${WAIT:-60} tag='' path=/
-while [[ ${1:-} == -* ]]; do
-  case $1 in
-    -h | --help) sed -n '2,/^\[/s/^# \{0,1\}//p' "$0"; exit ;;
-    --tag) tag=${2:-} ;;
-    --path) path=${2:-} ;;
-    *) die "there is no option $1: see -h" ;;
-  esac
-  if [[ -n ${2:-} ]]; then shift 2; else die "$1 needs a value: see -h"; fi
-done
-requests=${*-1}
-must N "$requests" '[1-9][0-9]{0,4}' "a number of requests from 1 to 99999"
-must --path "$path" '/[^][{}[:space:]]*' "a path that begins with / and has no spaces, brackets or braces"
-must WITHIN "$WITHIN" '([0-9]+(\.[0-9]+)?)?' "a number of seconds, as 0.5"
-must WAIT "$WAIT" '0|[1-9][0-9]{0,3}' "a number of seconds"
-[[ -n $GATEWAY && -n $DOMAIN_NAME ]] && asks='' || asks=yes
-[[ -z $tag || -z $DOMAIN_NAME ]] || die "set DOMAIN_NAME to the tag's host (rehearsed: $tag.localhost), without --tag"
-can=$({ hash awk && curl -qsw '%{exitcode}' --max-time "$TIMEOUT" ${RATE:+--rate "$RATE/s"} none:; } 2>&1 || true)
-[[ $can == *[0-9] ]] || die "install awk and curl 7.75 or newer, for RATE 7.84: ${can%%$'\n'*}"
+read_options() {
+  requests='' path=/ tag='' rate='' parallel=8 timeout=30 within='' wait=60 expect='' revision_header=X-Revision
+  allow=0 failures_of='' fail_fast='' enough='' context='' curl_options=()
+  local name share sum=0 seconds='0\.[0-9]*[1-9]|[1-9][0-9]{0,4}(\.[0-9]+)?' percent='(100|[1-9]?[0-9])'
+  while (($#)); do
+    case $1 in
+      -h | --help) usage && exit ;;
+      --) curl_options=("${@:2}") && break ;;
+      --fail-fast) fail_fast=0.2 && shift && continue ;;
+      --enough) enough=yes && shift && continue ;;
+      --requests | --path | --tag | --rate | --parallel | --timeout | --within | --wait | --expect | --allow | --context) ;;
+      --revision-header | --failures-of) ;;
+      -*) die "there is no option $1: see --help" ;;
+      *) if [[ -z $requests ]]; then set -- --requests "$@"; else die "N is $requests, and then \"$1\": see --help"; fi ;;
+    esac
+    [[ -n ${2:-} ]] || die "$1 needs a value: see --help"
+    name=${1#--} && printf -v "${name//-/_}" %s "$2" && shift 2
+  done
+  check --requests "${requests:=1}" '[1-9][0-9]{0,4}' "a number of requests from 1 to 99999"
+  check --path "$path" '/[^][{}[:space:]]*' "a path that begins with / and has no spaces, brackets or braces"
+  check --rate "$rate" '([1-9][0-9]{0,3})?' "a number of requests per second from 1 to 9999"
+  check --parallel "$parallel" '[1-9][0-9]?|1[0-9][0-9]|200' "a number of requests from 1 to 200"
+  check --timeout "$timeout" "$seconds" "a number of seconds, as 30 or 0.5"
+  check --within "$within" "($seconds)?" "a number of seconds, as 0.5"
+  check --wait "$wait" '0|[1-9][0-9]{0,3}' "a number of seconds, as 60"
+  check --revision-header "$revision_header" '[A-Za-z0-9_-]+' "the name of a header"
+  check --allow "$allow" "$percent(\.[0-9]+)?" "a percentage, as 1 or 0.1"
+  check --expect "$expect" "([^=, ]+=$percent(,[^=, ]+=$percent)*)?" "a list as v1=40,v2=60"
+  for share in ${expect//,/ }; do sum=$((sum + ${share#*=})); done
+  [[ -z $expect || $sum == 100 ]] || die "the percentages of --expect $expect add up to $sum: see --help"
+}
 
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
-trap '((BASH_SUBSHELL)) || { { kill $(jobs -rp) && wait; } 2>/dev/null || true; end; }' EXIT # a child has it, too
-trap 'stop 129' HUP && trap 'stop 130' INT && trap 'stop 131' QUIT && trap 'stop 143' TERM
-stop() { trap '' HUP INT QUIT TERM && exit "$1"; } # a second signal would end the trap that ends the script
-end() {
-  if [[ -n ${curl:-} ]]; then tally interrupted || true; fi
+# prepare refuses what curl would refuse, and makes a folder that goes in the end, in whatever way it ends.
+prepare() {
+  local found
+  if ((parallel > ${rate:-parallel})); then parallel=$rate; fi
+  if [[ -n $rate ]]; then curl_options+=(--rate "$((rate * 3600 / parallel))/h"); fi
+  found=$({ hash awk && curl -q ${curl_options[@]+"${curl_options[@]}"} --no-progress-meter --output /dev/null \
+    --write-out '%{exitcode}' file:///dev/null; } 2>&1 || true)
+  [[ $found == *0 && $found != *Warning:* ]] || die "install awk and curl 7.75 or newer, for --rate 7.84: ${found%%$'\n'*}"
+  tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
+  trap '((BASH_SUBSHELL)) || finish' EXIT # a subshell inherits it
+  trap 'stop 129' HUP && trap 'stop 130' INT && trap 'stop 131' QUIT && trap 'stop 143' TERM
+}
+stop() { trap '' HUP INT QUIT TERM && exit "$1"; } # a second signal would end what the first one starts
+finish() {
+  { kill $(jobs -rp) && wait; } 2>/dev/null || true
+  if [[ -n $sending ]]; then collect && tally verdict interrupted || true; fi
   rm -rf "$tmp"
 }
 
-# get ARGS... asks kubectl, in the background: bash heeds a signal only while it waits.
-get() { kubectl get "$@" --request-timeout=10s >"$tmp/kubectl" 2>"$tmp/errors" & wait $!; }
-cannot_get() { die "kubectl cannot get $1: $(sed /^Warning/d "$tmp/errors" | tail -n 1)"; }
+# get asks kubectl, in the background, since bash heeds a signal only while it waits. Before requests are sent, kubectl
+# has the person's terminal: it may have to log in.
+get() {
+  set -- ${context:+--context "$context"} get "$@" --request-timeout=10s
+  if [[ -n $sending ]]; then kubectl "$@" >"$tmp/kubectl" 2>"$tmp/errors" & else kubectl "$@" >"$tmp/kubectl" <&0 & fi
+  wait $!
+}
 
-# look gets the Service: the traffic as a list of revision,tag,percent, and whether it is what was applied (settled).
-target='{.revisionName},{.tag},{.percent} '
-fields='{.metadata.generation}|{.status.observedGeneration}|{.status.url}|{.status.latestCreatedRevisionName}'
-fields+="|{range .spec.traffic[*]}$target{end}|{range .status.traffic[*]}$target{end}"
-fields+="|{.status.traffic[?(@.tag=='${tag:-?}')].url}"
-fields+="|{range .status.conditions[?(@.type=='Ready')]}{.status}|{.reason}: {.message}{end}"
-look() {
-  get ksvc "$SVC_NAME" --namespace "$NAMESPACE" --output "jsonpath=$fields" || return 1
-  IFS='|' read -r -d '' generation seen url latest wanted traffic tag_url ready reason <"$tmp/kubectl" || true
-  wanted=" $wanted" wanted=${wanted// ,/ $latest,} wanted=${wanted# } # the spec does not name the latest revision
-  wanted=${wanted//, /,0 } traffic=${traffic//, /,0 } settled='' reason=${reason//[$'\n'|]/ }
-  if [[ -n $tag ]]; then url=${tag_url%% *}; fi
+# get_service gets the Service as lines, in which a dash stands for what is not there.
+get_service() {
+  get ksvc "$SVC_NAME" --namespace "$NAMESPACE" --output 'go-template=
+    {{- "generation"}} {{.metadata.generation}} {{or .status.observedGeneration 0}}{{"\n"}}
+    {{- "url"}} {{or .status.url "-"}} {{or .status.latestCreatedRevisionName "-"}}{{"\n"}}
+    {{- range .spec.traffic}}wanted {{or .revisionName "-"}} {{or .tag "-"}} {{or .percent 0}}{{"\n"}}{{end}}
+    {{- range .status.traffic}}has {{or .revisionName "-"}} {{or .tag "-"}} {{or .percent 0}} {{or .url "-"}}{{"\n"}}{{end}}
+    {{- range .status.conditions}}
+      {{- if eq .type "RoutesReady" "Ready"}}{{.type}} {{.status}} {{or .reason "-"}} {{or .message ""}}{{"\n"}}{{end}}
+    {{- end}}' && read_service
+}
+
+# read_service finds what is wanted, what the route has, and whether that is so (settled).
+read_service() {
+  local kind a b c d observed='' route='' idle=' ' moves='' shares='' wanted_shares='' tag_url=''
+  generation='' url='' latest='' wanted='' has='' ready='' reason='' settled=''
+  while read -r kind a b c d; do
+    case $kind in
+      generation) generation=$a observed=$b ;;
+      url) url=${a#-} latest=$b ;;
+      wanted)
+        if [[ $a == - && ($c != 0 || $b == "$tag") ]]; then moves=yes; fi # in a gradual rollout
+        if [[ $a == - ]]; then a=$latest; fi
+        if [[ $c == 0 ]]; then idle+="$b "; else wanted_shares+="$a $b $c "; fi
+        wanted+="$a $b $c"$'\n'
+        ;;
+      has)
+        if [[ $b == "$tag" ]]; then tag_url=${d#-}; fi
+        if [[ -z $tag && $idle == *" $b "* ]]; then c=0; fi # in a gradual rollout, a share of the tag's own requests
+        if [[ $c != 0 ]]; then shares+="$a $b $c "; fi
+        has+="$a $b $c"$'\n'
+        ;;
+      RoutesReady) route=$a ;;
+      Ready) ready=$a reason="${b#-}: $c $d" ;;
+      *) reason+=" $kind $a $b $c $d" ;; # more lines of the message
+    esac
+  done <"$tmp/kubectl"
+  if [[ -n $tag ]]; then url=$tag_url; fi
   if [[ $reason != *[!:\ ]* ]]; then reason="$latest is not ready"; fi
-  if [[ $generation != "$seen" ]]; then ready=Unknown reason="the last edit is not seen yet"; fi
-  if [[ $ready == True ]]; then reason="its traffic is $traffic, its spec asks for $wanted"; fi
-  if [[ $ready == True && -n $traffic && $traffic == "$wanted" ]]; then settled=yes; fi
-}
-
-# The Service: wait until what was applied is in force, or will not be.
-service="Service $SVC_NAME in namespace $NAMESPACE" url=http:// generation='' settled=yes reason='' told=''
-traffic=${EXPECT//,/ } traffic=${traffic//=/,,}
-while [[ -n $asks ]]; do
-  look || cannot_get "$service"
-  if [[ -n $settled || $reason == RolloutInProgress* ]]; then break; fi
-  # not at once: even a failure can pass, for some seconds it is that of the apply before
-  if ((SECONDS >= WAIT)) || [[ $ready == False && $reason != RevisionMissing* && $SECONDS -ge 5 ]]; then
-    get pods --namespace "$NAMESPACE" --selector "serving.knative.dev/revision=$latest" --output \
-      "jsonpath={range ..['waiting','terminated']}: {.reason} {.message}{end}" || true
-    reason+=$(tr '\n|' '  ' <"$tmp/kubectl")
-    [[ -n $url && -n $traffic ]] || die "$service is not Ready after $SECONDS s: $reason"
-    break
+  if [[ $generation != "$observed" ]]; then
+    ready=Unknown reason="the last edit is not seen yet"
+  elif [[ $reason == RolloutInProgress* && -z $moves && $shares == "$wanted_shares" ]]; then
+    settled=yes has=$wanted
+  elif [[ -n $has && $has == "$wanted" && ($ready == True || $route == True && $ready == False) ]]; then
+    settled=yes
+  elif [[ $ready == True ]]; then
+    reason="its route has $(in_words "$has"), and its spec asks for $(in_words "$wanted")"
   fi
-  if ((SECONDS >= 3)) && [[ $reason != "$told" ]]; then told=$reason && say "waiting for $service: $told"; fi
-  sleep 0.3
-done
-[[ -n $url ]] || die "$service has no tag $tag: apply a file that gives it one"
-if [[ -n $DOMAIN_NAME ]]; then url=${url%%//*}//$DOMAIN_NAME; fi
-if [[ $GATEWAY == *://* ]]; then url=${GATEWAY%%//*}//${url#*//} GATEWAY=${GATEWAY#*//} GATEWAY=${GATEWAY%/}; fi
-[[ $url != *.svc.cluster.local ]] || die "$url is of the cluster alone: set Knative's config-domain or the visibility"
+  state="$generation $has"
+}
+in_words() { awk '{ printf "%s%s%% for %s%s", (NR > 1 ? ", " : ""), $3, $1, ($2 == "-" ? "" : " with the tag " $2) }' <<<"${1%?}"; }
 
-# The gateway: the address of its load balancer, or an external IP.
-if [[ -z $GATEWAY ]]; then
-  service="Service $INGRESSGATEWAY in namespace $INGRESS_NAMESPACE"
-  get service "$INGRESSGATEWAY" --namespace "$INGRESS_NAMESPACE" --output \
-    'jsonpath={range .status.loadBalancer.ingress[*]}{.ip} {.hostname} {end}{.spec.externalIPs[*]}' ||
-    cannot_get "the gateway's $service (for Kourier set INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system)"
-  read -r GATEWAY _ <"$tmp/kubectl" || true
-  [[ -n $GATEWAY ]] || die "$service has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort" \
-    "or to http://localhost:8081 for \"kubectl port-forward -n $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:80\""
-  if [[ $GATEWAY == *:* ]]; then GATEWAY="[$GATEWAY]"; fi
-fi
-
-# tally prints the table, and how it ended. Until then it prints on a terminal alone, and fails if nothing answers.
-tally() {
-  NOTE=$(cat "$tmp/note") LC_ALL=C awk -F '|' -v N="$requests" -v TIMEOUT="$TIMEOUT" -v WITHIN="$WITHIN" \
-    -v header="$REVISION_HEADER" -v service="$SVC_NAME" -v tag="$tag" -v asks="$asks" \
-    -v mark="$mark" -v ended="$1" -v lines="$lines" -v columns="$columns" -v name_width=8 -v tag_width=3 '
-    BEGIN {
-      split(ENVIRON["NOTE"], note, "|") # since which line, generation, settled, traffic, reason
-      known = split(note[4], target, " ")
-      for (i = 1; i <= known; i++) {
-        split(target[i], part, ",")
-        if (tag != "" && part[2] != tag) continue
-        name = row(part[1])
-        sum += part[3]
-        weight[name] += part[3]
-        tags[name] = tags[name] (tags[name] != "" && part[2] != "" ? "," : "") part[2]
-        if (length(tags[name]) > tag_width) tag_width = length(tags[name])
-      }
-      if (tag != "" && rows == 1) weight[name] = 100 # of what is sent to the tag
-      if (note[5] ~ /^RolloutInProgress/) problem = "a gradual rollout is in progress: the shares are not judged"
-      else if (note[1] > 0 || ended == "changed") problem = "the Service has changed: the shares are not judged"
-      else if (!note[3]) problem = "what was applied is not in force: " note[5]
-      else if (known && !asks && sum != 100) problem = "the percentages of EXPECT add up to " sum
-    }
-
-    $1 != mark || NF < 6 { # a header of the answer
-      ends = $0 ~ /^HTTP\// ? 0 : ends + ($0 ~ /^\r?$/) # empty lines: one ends the headers, one is before the mark
-      name = tolower(substr($0, 1, index($0, ":") - 1))
-      gsub(/^[^:]*:[ \t]*|[ \t\r]+$/, "")
-      gsub(/[[:cntrl:]]/, "?")
-      headers[name] = $0
-      next
-    }
-    {
-      name = row(headers[tolower(header)])
-      from = name == "" ? ", which names no revision" : " from " name
-      sub(/ (after|with) [0-9]+ [0-9a-z ]+/, "", $6) # one cause in one way, without its times and sizes
-      what = ""
-      if ($3 == "000" && $2 == 28 && $4 > 0) what = "connected, but no answer within " TIMEOUT " s"
-      else if ($3 == "000") what = "no answer (" $6 ")"
-      else if ($2 || ends < 2) what = "an answer cut short (" ($2 ? $6 : "in its headers") ")" from
-      else if ($3 !~ /^2/) what = "status " $3 from
-      else if (WITHIN != "" && $5 > WITHIN + 0) what = "took longer than " WITHIN " s" from
-      if (what != "") tell("requests failed: " what)
-      else if (name == "") tell("answers name no revision in the header " header)
-      if (asks && headers["x-rehearsal"] != "") tell("answers came from a rehearsal, not from the cluster: set GATEWAY")
-
-      sent++
-      reached += $3 > 0 || $2 == 28 && $4 > 0
-      silent = $2 ? silent + ($2 != 28 ? 1 : sent == 1 ? 5 : 3) : 0 # in a row; a time-out of the first is enough
-      since = NR > note[1] # else it met another traffic
-      total += since
-      count[name] += since
-      if (since && what != "") any_failed = ++failed[name]
-      if (since && headers["x-pod"] != "" && !pod[name, headers["x-pod"]]++) any_pods = ++pods[name]
-      split("", headers)
-    }
-
-    END {
-      if (N > 1 && (ended || columns)) draw(ended ? 0 : columns)
-      if (!ended) exit silent >= 5
-      if (ended == "interrupted") complain("interrupted after " sent + 0 " of " N " requests")
-      else if (sent < N) complain("gave up after " sent + 0 " of " N " requests")
-      for (i = 1; i <= kinds; i++) complain(times[kind[i]] " of " sent " " kind[i])
-      if (sent && !reached) complain("set GATEWAY to an address of the gateway, with http:// where it takes no https")
-      if (problem != "") complain(problem)
-      for (i = 1; known && problem == "" && sent == N && i <= rows; i++) judge(order[i], weight[order[i]] / 100)
-      if (bad || N == 1) exit bad
-      print "\nok: no request failed" (known ? ", and each share fits its percentage" : "; no percentages were given")
-      print "with " N " requests, " passing "failures of one in " int(N / 4.605 + 0.5) + (N < 3) " show 99 times in 100"
-    }
-
-    function row(name) {
-      if (!asks) sub("^" service "-", "", name) # EXPECT may have either
-      if (name == "" || name in weight) return name
-      if (rows >= known + 20) return "" # so many are no revisions
-      order[++rows] = name
-      weight[name] = count[name] = 0
-      if (length(name) > name_width) name_width = length(name)
-      return name
-    }
-
-    function draw(room,  i, name, share, format, line) {
-      if (room && rows + 2 > lines) return
-      if (columns) printf "\033[J"
-      format = "%-" name_width "s" (asks ? "  %-" tag_width "s" : "%.0s") (known ? "  %8s" : "%.0s") "  %8s  %5s"
-      format = format (any_failed ? "  %6s" : "%.0s") (any_pods ? "  %4s" : "%.0s") "  %s"
-      for (i = 0; i <= rows; i++) {
-        name = order[i]
-        share = total ? count[name] / total : 0
-        line = sprintf(format, name, tags[name], weight[name] "%", sprintf("%.1f%%", 100 * share), count[name], \
-          failed[name] + 0, pods[name] + 0, substr("##########", 1, int(10 * share + 0.5)))
-        if (!i) line = sprintf(format, "REVISION", "TAG", "EXPECTED", "OBSERVED", "COUNT", "FAILED", "PODS", "")
-        if (room && length(line) > room) line = substr(line, 1, room + 1)
-        sub(room && length(line) > room ? " +[^ ]*$" : " +$", "", line)
-        print room ? substr(line, 1, room) : line
-      }
-      if (room) printf "\033[%dA", rows + 1
-    }
-
-    # judge fails an honest split less than once in 10,000 runs. A request that names no revision can be of any.
-    function judge(name, p,  least, most) {
-      least = fewest(p)
-      most = total - fewest(1 - p)
-      if (count[name] + count[""] < least || count[name] > most)
-        complain(name " got " count[name] " of " total ", and chance explains " least " to " most " for " 100 * p "%")
-      if (least < most && !passes[p]++) passing = passing \
-        sprintf("%.1f%% to %.1f%% pass for %s%%, and ", 100 * least / total, 100 * most / total, weight[name])
-    }
-
-    function fewest(p,  n, left, term, sum) {
-      if (p == 1) return total
-      term = sum = 1
-      for (left = total; left > 0; left--) {
-        term *= 1 - p # not all awks have exp, log or ^
-        for (sum *= 1 - p; sum <= 0.00005 / rows; n++) sum += term *= (total - n) / (n + 1) * p / (1 - p)
-      }
-      return n + 0
-    }
-    function tell(what) { if (!times[what]++) kind[++kinds] = what }
-    function complain(what) { bad = 1; print "run-test.sh: " what | "cat >&2" }
-  ' "$tmp/answers"
+# wait_for_service waits until what was applied is in force, or will not be.
+wait_for_service() {
+  local told='' answered=''
+  service="Service $SVC_NAME in namespace $NAMESPACE"
+  while :; do
+    if get_service; then
+      answered=$SECONDS
+    elif [[ -z $answered ]] || ((SECONDS > answered + 5)); then
+      die "kubectl cannot get $service"
+    fi
+    if [[ -n $settled && $ready != False || $reason == RolloutInProgress* ]]; then break; fi
+    # not at once: even a failure can pass, for some seconds it is that of the apply before
+    if ((SECONDS >= wait)) || [[ $ready == False && $reason != RevisionMissing* && $SECONDS -ge 5 ]]; then break; fi
+    if ((SECONDS >= 3)) && [[ $reason != "$told" ]]; then told=$reason && say "waiting for $service: $told"; fi
+    sleep 0.3
+  done
+  noted=$state
+  if [[ -z $settled || $ready == False ]]; then explain; fi
+  [[ -z $tag || -n $url || -z $has ]] || die "$service has no tag $tag: apply a file that gives it one"
+  [[ -n $url ]] || die "$service is not Ready after $SECONDS s: $reason"
+  if [[ -n $settled && $ready == False ]]; then say "the route is as it should be, but $service is not Ready: $reason"; fi
+  if [[ -z $settled ]]; then
+    problem="the shares are not judged, since $service is not as its spec asks: $reason"
+    if [[ $reason == RolloutInProgress* ]]; then problem=$rollout; fi
+  elif [[ $tag == latest && $has != *"$latest latest "* ]]; then
+    problem="the tag latest is not at the latest revision, $latest"
+  fi
 }
 
-note() { echo "$1|$generation|$settled|$traffic|$reason" >"$tmp/note"; } # found after this line of the answers
-changed() { [[ $(cat "$tmp/note") != *"|$generation|$settled|$traffic|"* ]]; }
-watch() {
-  trap '' HUP INT QUIT && trap 'kill $!; exit' TERM # at Ctrl-C it is the script that ends the watch
-  while sleep 1 & wait $!; do
-    if [[ -n $asks ]] && look && changed; then note "$(wc -l <"$tmp/answers")"; fi
-    tally "" || kill "$curl"
+# explain adds to the reason what to do, and what the pods of the latest revision wait for.
+explain() {
+  case $reason in
+    IngressNotConfigured* | Uninitialized*) # what was served before may be served still
+      has='' reason+=": the gateway has not confirmed it, look at the pods of net-istio, net-kourier or what yours has" ;;
+    RevisionMissing*) reason+=": no percentage moves while one is for a revision that is not there or not ready" ;;
+    RevisionNameTaken*) reason+=": no percentage moves until the template has a name of its own" ;;
+    TrafficNotMigrated*) reason+=": list each revision once" ;;
+    RolloutInProgress*) return ;;
+  esac
+  get pods --namespace "$NAMESPACE" --selector "serving.knative.dev/revision=$latest" --output 'go-template=
+    {{- range .items}}{{range .status.containerStatuses}}{{range .state}}
+      {{- if .reason}}: {{.reason}} {{or .message ""}}{{end}}
+    {{- end}}{{end}}{{end}}' && reason+=$(tr '\n' ' ' <"$tmp/kubectl") || true
+}
+
+# find_gateway finds the address of the gateway's load balancer, or an external IP, and its port for the URL.
+find_gateway() {
+  local kind value name default=80 port='' gateway="Service $INGRESSGATEWAY in namespace $INGRESS_NAMESPACE" addresses=()
+  if [[ -n $DOMAIN_NAME ]]; then url=${url%%//*}//$(tr '[:upper:]' '[:lower:]' <<<"$DOMAIN_NAME"); fi
+  if [[ $GATEWAY == *://* ]]; then url=${GATEWAY%%//*}//${url#*//} GATEWAY=${GATEWAY#*//} GATEWAY=${GATEWAY%/}; fi
+  if [[ -z $GATEWAY && $url == *".$NAMESPACE.svc."* ]]; then
+    [[ -n ${KUBERNETES_SERVICE_HOST:-} ]] || die "$url is for the inside of the cluster: start this in a pod, or set" \
+      "GATEWAY to the gateway for the inside (knative-local-gateway of Istio, kourier-internal of Kourier)"
+    GATEWAY=${url#*//}
+  fi
+  advice="set GATEWAY to an address of the gateway, with http:// where it takes no https"
+  if [[ -n $GATEWAY ]]; then GATEWAY=$(bracketed "$GATEWAY") && return; fi
+
+  get service "$INGRESSGATEWAY" --namespace "$INGRESS_NAMESPACE" --output 'go-template=
+    {{- range .status.loadBalancer.ingress}}address {{or .ip .hostname}}{{"\n"}}{{end}}
+    {{- range .spec.externalIPs}}address {{.}}{{"\n"}}{{end}}
+    {{- range .spec.ports}}port {{.port}} {{or .name "-"}}{{"\n"}}{{end}}' ||
+    die "kubectl cannot get the gateway's $gateway (for Kourier set INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system)"
+  if [[ $url == https:* ]]; then default=443; fi
+  while read -r kind value name; do
+    if [[ $kind == address ]]; then addresses+=("$(bracketed "$value")"); fi
+    case "$port ${url%%:*} $name" in
+      "$default "*) continue ;;
+      *' http http2' | ' http http' | ' https https') port=$value ;;
+      *) if [[ $value == "$default" ]]; then port=$value; fi ;;
+    esac
+  done <"$tmp/kubectl"
+  ((${#addresses[@]})) || die "$gateway has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort" \
+    "or to http://localhost:8081 for \"kubectl port-forward -n $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:${port:-80}\""
+  advice="nothing answers there: kubectl get pods --namespace $INGRESS_NAMESPACE"
+  for value in "${addresses[@]}"; do
+    GATEWAY=$value:$port && GATEWAY=${GATEWAY%:"$default"} GATEWAY=${GATEWAY%:}
+    if ((${#addresses[@]} == 1)) || connects; then return; fi
   done
 }
+bracketed() { if [[ $1 == *:*:* && $1 != \[* ]]; then echo "[$1]"; else echo "$1"; fi; }
+connects() {
+  local status=0
+  curl -q --silent --noproxy '*' --connect-timeout 3 --max-time 3 --output /dev/null "http://$GATEWAY" || status=$?
+  ((status != 6 && status != 7 && status != 28))
+}
 
-# Send: one curl for all requests, by a fragment that only counts. A line that begins with $mark ends each answer.
-body=/dev/null mark="answer $RANDOM$RANDOM" lines=0 columns=0
-if ((requests == 1)); then body=$tmp/body; else echo "$requests requests to $url$path through $GATEWAY"; echo; fi
-if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r lines columns <<<"$(stty size 2>&- </dev/tty || echo 0 0)"; fi
-note 0
-curl --disable "$url$path#[1-$requests]" --silent --noproxy '*' --connect-to "::$GATEWAY" --http1.1 \
-  --header 'Connection: close' --connect-timeout 3 --max-time "$TIMEOUT" ${RATE:+--rate "$RATE/s"} \
-  --output "$body" --dump-header - --write-out \
-  "%{stderr}\n$mark|%{exitcode}|%{http_code}|%{time_connect}|%{time_total}|%{errormsg}\n" >"$tmp/answers" 2>&1 &
-curl=$! ended=all
-watch 2>/dev/null &
-watch=$!
-wait $curl 2>/dev/null || true
-{ kill $watch && wait $watch; } 2>/dev/null || true
-if [[ -n $asks ]] && { ! look || changed; }; then ended=changed; fi
-curl=''
-if [[ -f $body ]]; then cat "$body"; fi
-tally $ended
+# send starts curls that share the requests, by a fragment that only counts. A line with the mark ends each answer.
+send() {
+  local i start body=/dev/null
+  sending=yes mark="answer $RANDOM$RANDOM"
+  if ((requests == 1)); then body=$tmp/body; else echo "$requests requests to $url$path through $GATEWAY" && echo; fi
+  echo "silent|0|" >"$tmp/answers"
+  for ((i = 0; i < parallel; i++)); do
+    start=$((i * 1000 / ${rate:-1000000}))
+    if [[ -n $rate ]] && ((i)); then sleep "$(seconds $((1000 / rate)))"; fi
+    curl --disable ${curl_options[@]+"${curl_options[@]}"} --silent --noproxy '*' --connect-to "::$GATEWAY" --http1.1 \
+      --header 'Connection: close' --connect-timeout 3 --max-time "$timeout" --output "$body" --dump-header - \
+      --write-out "%{stderr}\n$mark|%{exitcode}|%{http_code}|%{time_connect}|%{time_total}|%{errormsg}|.\n" \
+      "$url$path#[1-$(((requests + i) / parallel))]" >"$tmp/curl.$i" 2>&1 &
+    curls+=($!)
+    echo "curl|$i|0|$(seconds $start)" >>"$tmp/answers"
+  done
+}
+seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
+
+# expected prints the traffic that is expected, for the tally.
+expected() {
+  local revision name percent
+  while read -r revision name percent; do
+    if [[ -n $revision && (-z $tag || $name == "$tag") ]]; then echo "traffic|$revision|${name#-}|$percent"; fi
+  done <<<"$has"
+  if [[ -n $problem ]]; then echo "problem|$problem"; fi
+}
+
+# collect counts what the curls have written since the last time.
+collect() {
+  local kind i bytes
+  while IFS='|' read -r kind i bytes _; do
+    if [[ $kind == curl ]]; then printf '%s curl|%s\n' "$mark" "$i" && tail -c "+$((bytes + 1))" "$tmp/curl.$i" && echo; fi
+  done <"$tmp/answers" | LC_ALL=C awk -v mark="$mark" -v header="$revision_header" -v prefix="$prefix" \
+    -v timeout="$timeout" -v within="$within" -v pace="$pace" -v alone="$alone" -v changed="${1:-}" \
+    -f "$scripts/answers.awk" "$tmp/answers" - >"$tmp/answers.new" && mv "$tmp/answers.new" "$tmp/answers"
+}
+
+tally() {
+  LC_ALL=C awk -v want="$1" -v ended="${2:-gave up}" -v requests="$requests" -v failures_of="$failures_of" \
+    -v allow="$allow" -v cluster="$asks" -v header="$revision_header" -v within="$within" -v advice="$advice" \
+    -v lines="$lines" -v columns="$columns" -f "$scripts/tally.awk" "$tmp/expected" "$tmp/answers"
+}
+
+# every does something again and again, in the background. At Ctrl-C it is the script that ends it.
+every() {
+  trap '' HUP INT QUIT && trap 'kill $!; exit' TERM
+  while sleep "$1" & wait $!; do "${@:2}" || true; done
+}
+
+# follow notes when the Service is edited.
+follow() {
+  get_service && [[ $state != "$noted" ]] || return 0
+  noted=$state problem=$edited
+  if [[ -z $settled && $reason == RolloutInProgress* ]]; then problem=$rollout; fi
+  expected >"$tmp/next" && mv "$tmp/next" "$tmp/changed"
+}
+
+# refresh counts, draws the table, and ends the curls when nothing answers or the failures decide.
+refresh() {
+  local silent
+  if [[ -f $tmp/changed ]]; then collect changed && mv "$tmp/changed" "$tmp/expected"; else collect; fi
+  IFS='|' read -r _ silent _ <"$tmp/answers"
+  if ((silent >= 5)); then kill "${curls[@]}"; fi
+  if [[ $columns == 0 && -z $fail_fast ]] || tally table || [[ -z $fail_fast ]]; then return; fi
+  : >"$tmp/decided" && kill "${curls[@]}"
+}
+
+# confirm asks for the Service again: only where nobody has edited it can the shares be judged.
+confirm() {
+  local tries=0 start=$SECONDS
+  until get_service; do
+    if ((++tries >= 3 && SECONDS >= start + 5)); then
+      problem="the shares are not judged, since kubectl cannot get $service: $(sed /^Warning/d "$tmp/errors" | tail -n 1)"
+      break
+    fi
+    sleep 1
+  done
+  if [[ $state != "$noted" ]]; then problem=$edited; fi
+  if [[ -n $problem ]]; then echo "problem|$problem" >>"$tmp/expected"; fi
+}
+
+main() {
+  SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default} GATEWAY=${GATEWAY:-} DOMAIN_NAME=${DOMAIN_NAME:-}
+  INGRESSGATEWAY=${INGRESSGATEWAY:-istio-ingressgateway} INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
+  scripts=$(dirname "$(readlink -f "$0")")/scripts
+  asks=yes prefix='' url=http:// has='' problem='' sending='' ended='gave up' curls=() watchers=() lines=0 columns=0
+  edited="the Service has changed: the shares are not judged"
+  rollout="a gradual rollout is in progress: the shares are not judged"
+
+  read_options "$@"
+  [[ -z $tag || -z $DOMAIN_NAME ]] || die "set DOMAIN_NAME to the host of the tag (rehearsed: $tag.localhost), without --tag"
+  if [[ -n $GATEWAY && -n $DOMAIN_NAME ]]; then asks='' prefix=$SVC_NAME-; fi
+  [[ -z $expect || -z $asks ]] || die "--expect is for where no cluster is asked: set GATEWAY and DOMAIN_NAME"
+  prepare
+  if [[ -n $asks ]]; then
+    wait_for_service
+  else
+    failures_of=${failures_of#"$prefix"}
+    for share in ${expect//,/ }; do share=${share#"$prefix"} && has+="${share%=*} - ${share#*=}"$'\n'; done
+  fi
+  find_gateway
+  expected >"$tmp/expected" && : >"$tmp/answers"
+  if [[ -n $enough ]]; then enough=$(tally enough) && requests=$((enough > requests ? enough : requests)); fi
+  if ((parallel > requests)); then parallel=$requests; fi
+  alone=$((requests == 1)) pace=$(seconds $((1000 * parallel / ${rate:-1000000})))
+  if [[ -t 1 && ${TERM:-dumb} != dumb ]]; then read -r lines columns <<<"$(stty size 2>&- </dev/tty || echo 0 0)"; fi
+
+  send
+  if ((requests > 1)); then
+    every "${fail_fast:-1}" refresh 2>/dev/null &
+    watchers+=($!)
+    if [[ -n $asks ]]; then every 1 follow 2>/dev/null & watchers+=($!); fi
+  fi
+  wait "${curls[@]}" 2>/dev/null || true
+  { kill ${watchers[@]+"${watchers[@]}"} && wait; } 2>/dev/null || true
+  collect
+  if [[ -f $tmp/decided ]]; then ended=stopped; elif [[ -n $asks ]]; then confirm; fi
+  sending=''
+  if [[ -f $tmp/body ]]; then cat "$tmp/body"; fi
+  tally verdict "$ended"
+}
+
+main "$@"

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"text/template"
 )
 
 // The scripts run against a stand-in for the cluster's API server and one for
@@ -188,10 +189,6 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == knative+"/namespaces/default/services/stock-service-example" && len(c.states) > 0:
 		c.asked.Add(1)
 		state := c.states[0]
-		if r.Method == "PATCH" {
-			c.patch(w, r)
-			return
-		}
 		if len(c.states) > 1 {
 			c.states = c.states[1:]
 		}
@@ -252,7 +249,11 @@ func reply(w http.ResponseWriter, status int, body object) {
 // printed by a JSONPath.
 func stubKubectl(args []string) int {
 	fmt.Fprintln(os.Stderr, "Warning: this is no reason to fail")
-	kind, name, namespace, format, selector, patch := args[1], "", "", "", "", ""
+	if args[0] == "config" {
+		fmt.Println("c")
+		return 0
+	}
+	kind, name, namespace, format, selector, patch, manager := args[1], "", "", "", "", "", ""
 	for i, a := range args[2:] {
 		switch before := args[i+1]; {
 		case i == 0 && !strings.HasPrefix(a, "-"):
@@ -263,14 +264,17 @@ func stubKubectl(args []string) int {
 			selector = "?labelSelector=" + url.QueryEscape(a)
 		case before == "--patch":
 			patch = a
+		case before == "--field-manager":
+			manager = "?fieldManager=" + a
 		case before == "--output":
 			format = strings.TrimPrefix(a, "jsonpath=")
 		}
 	}
 	body, err := stubAsk(map[string]string{
-		"ksvc":    "/apis/serving.knative.dev/v1" + namespace + "/services" + name,
-		"pods":    "/api/v1" + namespace + "/pods" + selector,
-		"service": "/api/v1" + namespace + "/services" + name,
+		"ksvc":      "/apis/serving.knative.dev/v1" + namespace + "/services" + name + manager,
+		"revisions": "/apis/serving.knative.dev/v1" + namespace + "/revisions" + selector,
+		"pods":      "/api/v1" + namespace + "/pods" + selector,
+		"service":   "/api/v1" + namespace + "/services" + name,
 	}[kind], patch)
 	if kind == "ksvc" && err != nil && strings.Contains(err.Error(), "NotFound") {
 		if _, missing := stubAsk("/apis/serving.knative.dev/v1", ""); missing != nil {
@@ -280,6 +284,13 @@ func stubKubectl(args []string) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	if text, ok := strings.CutPrefix(format, "go-template="); ok {
+		if err := template.Must(template.New("").Parse(text)).Execute(os.Stdout, body); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
 	}
 	fmt.Print(printed(format, body))
 	return 0
@@ -296,6 +307,7 @@ func stubAsk(path, patch string) (body object, err error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("Content-Type", "application/merge-patch+json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("The connection to the server %s was refused - did you specify the right host or port?", server)
