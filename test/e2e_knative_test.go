@@ -3,9 +3,7 @@
 package test
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,9 +15,8 @@ import (
 //	go test -count=1 -tags e2e -run E2EKnative -v -timeout 30m ./test
 func TestE2EKnative(t *testing.T) {
 	w := newWalk(t)
-	repo, _ := os.Getwd()
-	if err := os.Symlink(repo, filepath.Join(w.dir, "repo")); err != nil {
-		t.Fatal(err)
+	for _, name := range glob(t, "examples/kustomize/*") {
+		w.write(t, name, strings.Replace(w.manifest(t, name), "namespace: shop", "namespace: "+w.namespace, 1))
 	}
 	t.Run("", func(t *testing.T) { // ends when all have, before the clean-up
 		for name, fact := range map[string]func(*testing.T, *walk){
@@ -55,10 +52,10 @@ func failedRevisionBlocks(t *testing.T, w *walk) {
 	w.bash(t, 0, `kubectl patch configmap crash --namespace $NAMESPACE --patch '{"data": {"rate": "nonsense"}}'
 		kubectl delete pod --namespace $NAMESPACE --selector serving.knative.dev/revision=crash-v2 --wait=false`)
 	w.await(t, "crash", `{.status.conditions[?(@.type=="ConfigurationsReady")].status}`, "False")
-	w.patch(t, "crash", "crash-v1,,100 crash-v2,tag,0")
+	w.patch(t, "crash", targets("crash-v1,,100 crash-v2,tag,0"))
 	w.await(t, "crash", `{.status.conditions[?(@.type=="RoutesReady")].reason}`, "RevisionMissing")
 	w.stays(t, "crash", percents, "50 50")
-	w.patch(t, "crash", "crash-v1,,100")
+	w.patch(t, "crash", targets("crash-v1,,100"))
 	w.await(t, "crash", percents, "100")
 }
 
@@ -76,7 +73,7 @@ func nameIsTaken(t *testing.T, w *walk) {
 	w.told(t, w.apply1(t, 1, "taken", "v2", "taken-v1,,100", "value: v2", "value: other"), "without a name change")
 	w.apply1(t, 0, "taken", "v1", "taken-v1,,100", "value: v1", "value: other")
 	w.await(t, "taken", reason, "RevisionNameTaken")
-	w.patch(t, "taken", "taken-v1,,10 taken-v2,,90")
+	w.patch(t, "taken", targets("taken-v1,,10 taken-v2,,90"))
 	w.stays(t, "taken", percents, "100")
 
 	// an annotation is no such difference, and does not reach the revision
@@ -92,18 +89,18 @@ func rolloutOfTheTag(t *testing.T, w *walk) {
 	w.apply1(t, 0, "roll", "v2", "roll-v1,,100 ,latest,0", slowly...)
 	w.await(t, "roll", `{.status.traffic[?(@.tag=="latest")].revisionName}`, "roll-v1 roll-v2")
 	w.await(t, "roll", reason, "RolloutInProgress")
-	w.patch(t, "roll", "roll-v1,,100 roll-v2,preview,0")
+	w.patch(t, "roll", targets("roll-v1,,100 roll-v2,preview,0"))
 	w.await(t, "roll", serving+reason, "roll-v1 roll-v2")
 }
 
 func listedTwice(t *testing.T, w *walk) {
 	w.ready(t, "twice", "v1", "")
 	for _, traffic := range []string{"twice-v1,,70 twice-v1,,30", "twice-v1,,100 twice-v1,,0"} {
-		w.patch(t, "twice", traffic)
+		w.patch(t, "twice", targets(traffic))
 		w.await(t, "twice", reason, "TrafficNotMigrated")
 	}
 	for _, traffic := range []string{"twice-v1,a,70 twice-v1,b,30", "twice-v1,,100 ,latest,0"} {
-		w.patch(t, "twice", traffic)
+		w.patch(t, "twice", targets(traffic))
 		w.await(t, "twice", reason, "")
 	}
 }
@@ -113,7 +110,7 @@ func liveService(t *testing.T, w *walk) {
 	w.ready(t, "live", "v1", "")
 	w.ready(t, "live", "v2", split)
 	w.ready(t, "live", "v3", split+" ,,0")
-	w.bash(t, 0, "SVC_NAME=live repo/scripts/pin.sh")
+	w.bash(t, 0, "SVC_NAME=live scripts/pin.sh")
 	w.await(t, "live", "{.spec.traffic[*].tag}"+percents, "stable trial latest80 20 0")
 
 	// what the file has lost since it was applied last, apply takes away
@@ -129,7 +126,7 @@ func liveService(t *testing.T, w *walk) {
 func trafficHasAnOwner(t *testing.T, w *walk) {
 	const named = "{.spec.traffic[*].revisionName}"
 	w.ready(t, "owner", "v1", "")
-	w.patch(t, "owner", "owner-v1,,100 ,latest,0")
+	w.patch(t, "owner", targets("owner-v1,,100 ,latest,0"))
 	w.ready(t, "owner", "v2", "")
 	w.await(t, "owner", named, "owner-v1")
 	w.bash(t, 0, "kubectl apply --server-side --force-conflicts -f owner-v2.yaml")
@@ -144,8 +141,8 @@ func wrongField(t *testing.T, w *walk) {
 	w.file(t, "wrong", "v1", "wrong-v1,,100", "percent", "percents")
 	w.bash(t, 0, "kubectl apply --dry-run=client --validate=strict -f wrong-v1.yaml")
 	w.told(t, w.bash(t, 1, "kubectl apply --dry-run=server -f wrong-v1.yaml"), "percents")
-	const build = "kubectl kustomize --load-restrictor LoadRestrictionsNone repo/examples/kustomize"
-	w.told(t, w.bash(t, 0, build+" | sed s/namespace:.*/namespace:\\ $NAMESPACE/ | kubectl apply --dry-run=server -f -"), "created")
+	const build = "kubectl kustomize --load-restrictor LoadRestrictionsNone examples/kustomize"
+	w.told(t, w.bash(t, 0, build+" | kubectl apply --dry-run=server -f -"), "created")
 }
 
 // file writes revision-v1.yaml as that of another Service, with this traffic
@@ -170,11 +167,6 @@ func (w *walk) apply1(t *testing.T, code int, service, revision, traffic string,
 func (w *walk) ready(t *testing.T, service, revision, traffic string, changes ...string) {
 	w.apply1(t, 0, service, revision, traffic, changes...)
 	w.bash(t, 0, "kubectl wait ksvc/"+service+" --namespace $NAMESPACE --timeout 180s --for condition=Ready")
-}
-
-// patch changes the traffic, as a canary does.
-func (w *walk) patch(t *testing.T, service, traffic string) {
-	w.bash(t, 0, "kubectl patch ksvc "+service+" --namespace $NAMESPACE --type merge --patch '{\"spec\": {\"traffic\": "+targets(traffic)+"}}'")
 }
 
 // await waits until fields of the Service are as wanted.

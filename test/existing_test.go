@@ -79,7 +79,7 @@ func (l *live) pin(t *testing.T, args string) (int, string) {
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		t.Skip("kubectl is not installed")
 	}
-	content(t, "scripts/pin.sh") // go test's cache learns that it depends on it
+	read(t, "scripts/pin.sh") // go test's cache learns that it depends on it
 	server := httptest.NewServer(l)
 	defer server.Close()
 	config := filepath.Join(t.TempDir(), "config")
@@ -174,10 +174,10 @@ func TestKustomize(t *testing.T) {
 	}
 	program := filepath.Join(dir, "kustomize")
 	for _, name := range []string{"revision-v1.yaml", "revision-v2.yaml", "revision-v3.yaml", "revision-v3-2.yaml"} {
-		overlay := strings.ReplaceAll(content(t, "examples/kustomize/kustomization.yaml"), "../../revision-v1.yaml", name)
-		got := kustomize(t, program, map[string]string{name: content(t, name), "kustomization.yaml": overlay,
-			"names.yaml": content(t, "examples/kustomize/names.yaml")})
-		plain := kustomize(t, program, map[string]string{name: content(t, name), "kustomization.yaml": "resources: [" + name + "]"})
+		overlay := strings.ReplaceAll(read(t, "examples/kustomize/kustomization.yaml"), "../../revision-v1.yaml", name)
+		got := kustomize(t, program, map[string]string{name: read(t, name), "kustomization.yaml": overlay,
+			"names.yaml": read(t, "examples/kustomize/names.yaml")})
+		plain := kustomize(t, program, map[string]string{name: read(t, name), "kustomization.yaml": "resources: [" + name + "]"})
 		want := strings.NewReplacer(
 			"stock-service-example", "shop-stock-service-example",
 			"namespace: default", "namespace: shop",
@@ -200,12 +200,4 @@ func kustomize(t *testing.T, program string, files map[string]string) string {
 		t.Fatalf("kustomize: %s", out)
 	}
 	return string(out)
-}
-
-func content(t *testing.T, name string) string {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
