@@ -52,10 +52,10 @@ func failedRevisionBlocks(t *testing.T, w *walk) {
 	w.bash(t, 0, `kubectl patch configmap crash --namespace $NAMESPACE --patch '{"data": {"rate": "nonsense"}}'
 		kubectl delete pod --namespace $NAMESPACE --selector serving.knative.dev/revision=crash-v2 --wait=false`)
 	w.await(t, "crash", `{.status.conditions[?(@.type=="ConfigurationsReady")].status}`, "False")
-	w.patch(t, "crash", targets("crash-v1,,100 crash-v2,tag,0"))
+	w.patch(t, "crash", asJSON(traffic("crash-v1,,100 crash-v2,tag,0")))
 	w.await(t, "crash", `{.status.conditions[?(@.type=="RoutesReady")].reason}`, "RevisionMissing")
 	w.stays(t, "crash", percents, "50 50")
-	w.patch(t, "crash", targets("crash-v1,,100"))
+	w.patch(t, "crash", asJSON(traffic("crash-v1,,100")))
 	w.await(t, "crash", percents, "100")
 }
 
@@ -73,7 +73,7 @@ func nameIsTaken(t *testing.T, w *walk) {
 	w.told(t, w.apply1(t, 1, "taken", "v2", "taken-v1,,100", "value: v2", "value: other"), "without a name change")
 	w.apply1(t, 0, "taken", "v1", "taken-v1,,100", "value: v1", "value: other")
 	w.await(t, "taken", reason, "RevisionNameTaken")
-	w.patch(t, "taken", targets("taken-v1,,10 taken-v2,,90"))
+	w.patch(t, "taken", asJSON(traffic("taken-v1,,10 taken-v2,,90")))
 	w.stays(t, "taken", percents, "100")
 
 	// an annotation is no such difference, and does not reach the revision
@@ -85,22 +85,22 @@ func nameIsTaken(t *testing.T, w *walk) {
 
 func rolloutOfTheTag(t *testing.T, w *walk) {
 	slowly := []string{"namespace:", "annotations: {serving.knative.dev/rollout-duration: 120s}\n  namespace:"}
-	w.ready(t, "roll", "v1", "roll-v1,,100 ,latest,0", slowly...)
-	w.apply1(t, 0, "roll", "v2", "roll-v1,,100 ,latest,0", slowly...)
+	w.ready(t, "roll", "v1", "roll-v1,,100 @latest,latest,0", slowly...)
+	w.apply1(t, 0, "roll", "v2", "roll-v1,,100 @latest,latest,0", slowly...)
 	w.await(t, "roll", `{.status.traffic[?(@.tag=="latest")].revisionName}`, "roll-v1 roll-v2")
 	w.await(t, "roll", reason, "RolloutInProgress")
-	w.patch(t, "roll", targets("roll-v1,,100 roll-v2,preview,0"))
+	w.patch(t, "roll", asJSON(traffic("roll-v1,,100 roll-v2,preview,0")))
 	w.await(t, "roll", serving+reason, "roll-v1 roll-v2")
 }
 
 func listedTwice(t *testing.T, w *walk) {
 	w.ready(t, "twice", "v1", "")
-	for _, traffic := range []string{"twice-v1,,70 twice-v1,,30", "twice-v1,,100 twice-v1,,0"} {
-		w.patch(t, "twice", targets(traffic))
+	for _, split := range []string{"twice-v1,,70 twice-v1,,30", "twice-v1,,100 twice-v1,,0"} {
+		w.patch(t, "twice", asJSON(traffic(split)))
 		w.await(t, "twice", reason, "TrafficNotMigrated")
 	}
-	for _, traffic := range []string{"twice-v1,a,70 twice-v1,b,30", "twice-v1,,100 ,latest,0"} {
-		w.patch(t, "twice", targets(traffic))
+	for _, split := range []string{"twice-v1,a,70 twice-v1,b,30", "twice-v1,,100 @latest,latest,0"} {
+		w.patch(t, "twice", asJSON(traffic(split)))
 		w.await(t, "twice", reason, "")
 	}
 }
@@ -109,7 +109,7 @@ func liveService(t *testing.T, w *walk) {
 	const split = "live-v1,stable,80 live-v2,trial,20"
 	w.ready(t, "live", "v1", "")
 	w.ready(t, "live", "v2", split)
-	w.ready(t, "live", "v3", split+" ,,0")
+	w.ready(t, "live", "v3", split+" @latest,,0")
 	w.bash(t, 0, "SVC_NAME=live scripts/pin.sh")
 	w.await(t, "live", "{.spec.traffic[*].tag}"+percents, "stable trial latest80 20 0")
 
@@ -126,7 +126,7 @@ func liveService(t *testing.T, w *walk) {
 func trafficHasAnOwner(t *testing.T, w *walk) {
 	const named = "{.spec.traffic[*].revisionName}"
 	w.ready(t, "owner", "v1", "")
-	w.patch(t, "owner", targets("owner-v1,,100 ,latest,0"))
+	w.patch(t, "owner", asJSON(traffic("owner-v1,,100 @latest,latest,0")))
 	w.ready(t, "owner", "v2", "")
 	w.await(t, "owner", named, "owner-v1")
 	w.bash(t, 0, "kubectl apply --server-side --force-conflicts -f owner-v2.yaml")
@@ -145,27 +145,27 @@ func wrongField(t *testing.T, w *walk) {
 	w.told(t, w.bash(t, 0, build+" | kubectl apply --dry-run=server -f -"), "created")
 }
 
-// file writes revision-v1.yaml as that of another Service, with this traffic
+// file writes revision-v1.yaml as that of another Service, with this split
 // and these changes.
-func (w *walk) file(t *testing.T, service, revision, traffic string, changes ...string) {
+func (w *walk) file(t *testing.T, service, revision, split string, changes ...string) {
 	text, _, _ := strings.Cut(w.manifest(t, "revision-v1.yaml"), "  traffic:\n")
 	text = strings.NewReplacer("stock-service-example-v1", service+"-"+revision, "stock-service-example", service,
 		"value: v1", "value: "+revision).Replace(text)
-	if traffic != "" {
-		text += "  traffic: " + targets(traffic) + "\n"
+	if split != "" {
+		text += "  traffic: " + asJSON(traffic(split)) + "\n"
 	}
 	w.write(t, service+"-"+revision+".yaml", strings.NewReplacer(changes...).Replace(text))
 }
 
 // apply1 applies such a file.
-func (w *walk) apply1(t *testing.T, code int, service, revision, traffic string, changes ...string) string {
-	w.file(t, service, revision, traffic, changes...)
+func (w *walk) apply1(t *testing.T, code int, service, revision, split string, changes ...string) string {
+	w.file(t, service, revision, split, changes...)
 	return w.bash(t, code, "kubectl apply -f "+service+"-"+revision+".yaml")
 }
 
 // ready does it, and waits until the Service is Ready.
-func (w *walk) ready(t *testing.T, service, revision, traffic string, changes ...string) {
-	w.apply1(t, 0, service, revision, traffic, changes...)
+func (w *walk) ready(t *testing.T, service, revision, split string, changes ...string) {
+	w.apply1(t, 0, service, revision, split, changes...)
 	w.bash(t, 0, "kubectl wait ksvc/"+service+" --namespace $NAMESPACE --timeout 180s --for condition=Ready")
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,7 +14,7 @@ import (
 )
 
 // live is a Service on a stand-in for the API server. Its traffic is written
-// REVISION,TAG,PERCENT for each entry; the latest revision has no name there.
+// REVISION,TAG,PERCENT for each entry, with @latest for the latest revision.
 type live struct {
 	traffic   string
 	serves    string // what status.traffic has for the latest revision, if not web-2
@@ -28,7 +27,7 @@ type live struct {
 }
 
 func TestPin(t *testing.T) {
-	const split, follow, newer, failed = "web-0,stable,80 web-1,trial,20", ",,100", "web-3", "False"
+	const split, follow, newer, failed = "web-0,stable,80 web-1,trial,20", "@latest,,100", "web-3", "False"
 	tests := []struct {
 		name string
 		live
@@ -37,25 +36,25 @@ func TestPin(t *testing.T) {
 		after string // no patch if it is empty
 		says  string
 	}{
-		{"all follows", live{traffic: follow}, "", 0, "web-2,,100 ,latest,0", "Pinned."},
-		{"a split, and a revision without traffic", live{traffic: split + " ,,0"}, "", 0, split + " ,latest,0", ""},
-		{"a split alone", live{traffic: split}, "", 0, split + " ,latest,0", ""},
-		{"a part follows, with a tag", live{traffic: "web-1,,60 ,next,40"}, "", 0, "web-1,,60 web-2,next,40 ,latest,0", ""},
-		{"a part at the tag itself", live{traffic: "web-1,,60 ,latest,40"}, "", 0, "web-1,,60 web-2,,40 ,latest,0", ""},
-		{"previews", live{traffic: follow + " ,pr,0 ,head,"}, "", 0, "web-2,,100 ,pr,0 ,head,0 ,latest,0", ""},
-		{"named already", live{traffic: "web-1,,50 web-2,,20 ,latest,30"}, "", 0, "web-1,,50 web-2,,50 ,latest,0", ""},
-		{"with a tag", live{traffic: "web-2,good,20 ,,80"}, "", 0, "web-2,good,20 web-2,,80 ,latest,0", ""},
-		{"a newer one has failed", live{traffic: follow, created: newer, revisions: failed}, "", 0, "web-2,,100 ,latest,0", ""},
+		{"all follows", live{traffic: follow}, "", 0, "web-2,,100 @latest,latest,0", "Pinned."},
+		{"a split, and a revision without traffic", live{traffic: split + " @latest,,0"}, "", 0, split + " @latest,latest,0", ""},
+		{"a split alone", live{traffic: split}, "", 0, split + " @latest,latest,0", ""},
+		{"a part follows, with a tag", live{traffic: "web-1,,60 @latest,next,40"}, "", 0, "web-1,,60 web-2,next,40 @latest,latest,0", ""},
+		{"a part at the tag itself", live{traffic: "web-1,,60 @latest,latest,40"}, "", 0, "web-1,,60 web-2,,40 @latest,latest,0", ""},
+		{"previews", live{traffic: follow + " @latest,pr,0 @latest,head,"}, "", 0, "web-2,,100 @latest,pr,0 @latest,head,0 @latest,latest,0", ""},
+		{"named already", live{traffic: "web-1,,50 web-2,,20 @latest,latest,30"}, "", 0, "web-1,,50 web-2,,50 @latest,latest,0", ""},
+		{"with a tag", live{traffic: "web-2,good,20 @latest,,80"}, "", 0, "web-2,good,20 web-2,,80 @latest,latest,0", ""},
+		{"a newer one has failed", live{traffic: follow, created: newer, revisions: failed}, "", 0, "web-2,,100 @latest,latest,0", ""},
 		{"a dry run", live{traffic: follow}, "--dry-run", 0, "", `- {revisionName: "web-2", percent: 100}`},
-		{"pinned, in another order", live{traffic: ",latest,0 web-1,,100"}, "", 0, "", "Pinned."},
+		{"pinned, in another order", live{traffic: "@latest,latest,0 web-1,,100"}, "", 0, "", "Pinned."},
 		{"the tag is on a name", live{traffic: "web-1,latest,100"}, "", 1, "", "--move-tag"},
-		{"and may move", live{traffic: "web-1,latest,100"}, "--move-tag", 0, "web-1,,100 ,latest,0", ""},
+		{"and may move", live{traffic: "web-1,latest,100"}, "--move-tag", 0, "web-1,,100 @latest,latest,0", ""},
 		{"a newer one starts", live{traffic: follow, created: newer, revisions: "Unknown"}, "", 1, "", "web-3, the latest"},
 		{"the latest has failed", live{traffic: "web-1,,100", revisions: failed}, "", 1, "", "roll back first"},
 		{"a rollout", live{traffic: follow, serves: "web-1", routes: "Unknown"}, "", 1, "", "RoutesReady-reason"},
 		{"the route is late", live{traffic: follow, serves: "web-1"}, "", 1, "", "its traffic changes"},
 		{"Knative is late", live{traffic: follow, edited: true}, "", 1, "", "edited just now"},
-		{"the answer is lost", live{traffic: follow, patch: "lost"}, "", 0, "web-2,,100 ,latest,0", "Pinned."},
+		{"the answer is lost", live{traffic: follow, patch: "lost"}, "", 0, "web-2,,100 @latest,latest,0", "Pinned."},
 		{"an edit in between", live{traffic: follow, patch: "late"}, "", 1, "", "Conflict"},
 		{"no such option", live{traffic: follow}, "--dryrun", 2, "", `there is no option "--dryrun"`},
 		{"no such context", live{traffic: follow}, "--context other", 2, "", `"other"`},
@@ -111,24 +110,22 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (l *live) take(r *http.Request) bool {
 	var to struct {
 		Metadata struct{ ResourceVersion string }
-		Spec     struct {
-			Traffic []struct {
-				RevisionName, Tag string
-				Percent           int
-			}
-		}
+		Spec     struct{ Traffic []any }
 	}
 	if json.NewDecoder(r.Body).Decode(&to) != nil || to.Metadata.ResourceVersion != "7" || l.patch == "late" {
 		return false
 	}
-	l.traffic, l.patched = "", true
-	for _, e := range to.Spec.Traffic {
-		l.traffic = strings.TrimSpace(fmt.Sprintf("%s %s,%s,%d", l.traffic, e.RevisionName, e.Tag, e.Percent))
-	}
+	l.traffic, l.patched = words(to.Spec.Traffic), true
 	return true
 }
 
 func (l *live) object() object {
+	split := traffic(l.traffic)
+	for _, entry := range split {
+		if e := entry.(object); e["percent"] == json.Number("") {
+			delete(e, "percent")
+		}
+	}
 	condition := func(name, status string) object {
 		return object{"type": name, "status": cmp.Or(status, "True"), "reason": name + "-reason"}
 	}
@@ -136,7 +133,7 @@ func (l *live) object() object {
 	return object{
 		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
 		"metadata": object{"name": "web", "namespace": "shop", "resourceVersion": "7", "generation": generation},
-		"spec":     object{"traffic": json.RawMessage(targets(l.traffic))},
+		"spec":     object{"traffic": split},
 		"status": object{
 			"observedGeneration":        1,
 			"latestCreatedRevisionName": cmp.Or(l.created, "web-2"),
@@ -146,22 +143,6 @@ func (l *live) object() object {
 				{"revisionName": cmp.Or(l.serves, "web-2"), "latestRevision": true, "percent": 50}},
 		},
 	}
-}
-
-// targets is such traffic in JSON, which YAML has, too.
-func targets(traffic string) string {
-	var all []string
-	for _, words := range strings.Fields(traffic) {
-		word := strings.Split(words, ",")
-		entry := fmt.Sprintf(`{"latestRevision": %t`, word[0] == "")
-		for i, format := range []string{`, "revisionName": %q`, `, "tag": %q`, `, "percent": %s`} {
-			if word[i] != "" {
-				entry += fmt.Sprintf(format, word[i])
-			}
-		}
-		all = append(all, entry+"}")
-	}
-	return "[" + strings.Join(all, ", ") + "]"
 }
 
 // The overlay gives each of the four files other names everywhere, and loses nothing.
