@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,8 @@ func TestE2E(t *testing.T) {
 	})
 	w.step("in trouble, the scripts say which", w.troubles)
 	w.step("v3 scales to zero, and its tag's first request wakes it", func(t *testing.T) {
-		w.awaitNoPods(t, "stock-service-example-v3")
+		w.bash(t, 0, "kubectl wait --for delete --timeout 4m --namespace "+w.namespace+
+			" pod --selector serving.knative.dev/revision=stock-service-example-v3") // by default it takes 90 s
 		start := time.Now()
 		if got := w.bash(t, 0, "./latest-run-test.sh"); got != "Welcome to the v3 app! \n" {
 			t.Errorf("latest-run-test.sh printed %q", got)
@@ -74,9 +76,10 @@ func TestE2E(t *testing.T) {
 		revision := " --timeout 60s --namespace " + w.namespace + " revision/pods-v2"
 		w.bash(t, 0, "kubectl wait --for create"+revision) // it cannot wait for a field of what is not there yet
 		w.bash(t, 0, "kubectl wait --for 'jsonpath={.status.actualReplicas}=3'"+revision)
-		w.pods(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 300"), "v1 50% 1", "v2 50% 3")
+		const sharesAndPods = `(?m)^pods-(\S+) .*? (\d+%)  +[\d.]+%  +\d+  +(\d+)`
+		w.rows(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 300"), sharesAndPods, []string{"v1 50% 1", "v2 50% 3"})
 		w.patch(t, "pods", `[{"revisionName":"pods-v1","percent":90},{"revisionName":"pods-v2","percent":10}]`)
-		w.pods(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 600"), "v1 90% 1", "v2 10% 3")
+		w.rows(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 600"), sharesAndPods, []string{"v1 90% 1", "v2 10% 3"})
 	})
 }
 
@@ -118,7 +121,7 @@ func TestE2EFiles(t *testing.T) {
 			})
 			load.stop(t)
 			w.step("the README's clean-up leaves room for an apply at once", func(t *testing.T) {
-				cleanUp := regexp.MustCompile("kubectl delete ksvc .*").FindString(w.manifest(t, "README.md"))
+				cleanUp := regexp.MustCompile("kubectl delete ksvc [^`]*").FindString(w.manifest(t, "README.md"))
 				w.bash(t, 0, cleanUp+" --namespace "+w.namespace)
 				w.bash(t, 0, apply+" -f revision-v1.yaml")
 				w.shares(t, w.bash(t, 0, "./run-test.sh 50"), "v1 100%")
@@ -143,16 +146,13 @@ func (w *walk) settings(t *testing.T, configMap string, pairs ...string) bool {
 		t.Logf("%s is left as it is: without ALONE=1 the cluster may have other users", configMap)
 		return false
 	}
-	var before struct{ Data map[string]string }
+	var before struct{ Data map[string]any }
 	if err := json.Unmarshal([]byte(w.bash(t, 0, "kubectl get configmap --namespace knative-serving --output json "+configMap)), &before); err != nil {
 		t.Fatal(err)
 	}
 	set, restore := map[string]any{}, map[string]any{}
-	for i := 0; i < len(pairs); i += 2 {
-		set[pairs[i]], restore[pairs[i]] = pairs[i+1], nil
-		if value, ok := before.Data[pairs[i]]; ok {
-			restore[pairs[i]] = value
-		}
+	for pair := range slices.Chunk(pairs, 2) {
+		set[pair[0]], restore[pair[0]] = pair[1], before.Data[pair[0]] // or null, which removes it
 	}
 	patch := func(data map[string]any) {
 		text, _ := json.Marshal(map[string]any{"data": data})
@@ -273,26 +273,13 @@ func (w *walk) shares(t *testing.T, out string, want ...string) {
 	w.rows(t, out, `(?m)^[a-z-]+-(\w+) .*? (\d+%)  +[\d.]+%  .*$`, want)
 }
 
-// pods checks the number of pods, too.
-func (w *walk) pods(t *testing.T, out string, want ...string) {
-	t.Helper()
-	w.rows(t, out, `(?m)^pods-(\S+) .*? (\d+%)  +[\d.]+%  +\d+  +(\d+)`, want)
-}
-
 func (w *walk) rows(t *testing.T, out, pattern string, want []string) {
 	t.Helper()
 	var got []string
 	for _, row := range regexp.MustCompile(pattern).FindAllStringSubmatch(out, -1) {
 		got = append(got, strings.Join(row[1:], " "))
 	}
-	if strings.Join(got, ", ") != strings.Join(want, ", ") {
+	if !slices.Equal(got, want) {
 		t.Errorf("rows %q, want %q", got, want)
 	}
-}
-
-// awaitNoPods waits for scale to zero: the stable window of 60 s and the grace
-// period of 30 s are Knative's defaults.
-func (w *walk) awaitNoPods(t *testing.T, revision string) {
-	t.Helper()
-	w.bash(t, 0, "kubectl wait --for delete --timeout 4m --namespace "+w.namespace+" pod --selector serving.knative.dev/revision="+revision)
 }
