@@ -83,7 +83,7 @@ build() {
 
 show_names() {
   printf 'every name in the result:\n'
-  grep -nE '^(kind|  name|      name|  - .*revisionName|    revisionName)|[sS]taging-|: (token|settings|shop-v1)$' "$folder/built.yaml"
+  grep -nE '^kind|ame: ' "$folder/built.yaml"
 }
 
 # count prints how many lines of the result have the pattern.
