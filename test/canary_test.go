@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -35,24 +36,27 @@ const (
 	putIn  = "canary.sh: put back the traffic of before, and the gateway has it\n"
 )
 
-// stage is a Knative Service as the canary finds it, and what happens to it.
-type stage struct {
-	traffic string
-	latest  string // revision, s-v3 if it is not said
-	kept    string // traffic in the annotation
-	args    []string
-	env     []string
-	answers func(s *stage, call string, n int) int                  // run-test.sh's exit status at its nth such call, 0 if nil
-	fault   func(s *stage, method string, n int) (before, after int) // HTTP status in place of an edit or an answer; 0 is none, -1 cuts the connection
+// scenario is a Knative Service as the canary finds it, what the canary is
+// called with, and what happens.
+type scenario struct {
+	traffic, latest, kept string // the revision is s-v3 if it is not said; kept is the annotation
+	args                  []string
+	answers               func(s *stage, call string, n int) int                   // run-test.sh's exit status at its nth such call
+	fault                 func(s *stage, method string, n int) (before, after int) // a status in place of an edit or an answer; -1 cuts the connection
+}
 
+// stage is a scenario on its way.
+type stage struct {
+	scenario
 	mu      sync.Mutex
-	served  string
-	reason  string // of Ready, if it is not True
+	served  string // traffic
+	reason  string // of Ready, if it is Unknown
 	failed  []string
 	writer  string
 	version int
 	calls   map[string]int
 	events  []string
+	reads   int // that a fault counts
 }
 
 func (s *stage) status() object {
@@ -119,7 +123,7 @@ func (s *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const knative = "/apis/serving.knative.dev/v1"
 	switch r.URL.Path {
 	case "/run-test.sh":
-		call := strings.TrimPrefix(r.FormValue("args"), "--context c ")
+		call := strings.NewReplacer("--context c ", "", " --wait 60", "").Replace(r.FormValue("args"))
 		n := s.count(call)
 		s.mu.Lock()
 		s.events = append(s.events, call)
@@ -286,20 +290,20 @@ func (s *stage) open(t *testing.T) (script string, server *httptest.Server) {
 
 func (s *stage) run(t *testing.T, k kubectl) result {
 	script, server := s.open(t)
-	return runAgainst(t, k, server.URL, script, s.args, s.env)
+	return runAgainst(t, k, server.URL, script, s.args, []string{"SHELLOPTS=xtrace", "BASH_XTRACEFD=7"})
 }
 
 func TestCanaryMovesTheTrafficInSteps(t *testing.T) {
 	quick := func(steps string) []string { return []string{"--preview", "0", "--steps", steps} }
 	tests := []struct {
-		name  string
-		stage *stage
-		want  []string // what happened, in its order
+		name string
+		scenario
+		want []string // what happened, in its order
 	}{
-		{"from the article's 50/50", &stage{}, []string{
+		{"from the article's 50/50", scenario{}, []string{
 			asIs, look50, at5, judge, at25, judge, at50, judge, at100, judge, "forget",
 		}},
-		{"several paths, and options for run-test.sh and curl", &stage{args: []string{"--path", "/", "--path", "/a*", "--preview", "9", "--steps", "50", "--requests", "20",
+		{"several paths, and options for run-test.sh and curl", scenario{args: []string{"--path", "/", "--path", "/a*", "--preview", "9", "--steps", "50", "--requests", "20",
 			"--allow", "1", "--within", "0.5", "--pause", "1", "--", "--header", "a b"}}, []string{
 			"--path / --allow 1 --within 0.5 -- --header a b",
 			"--path / --tag latest --requests 9 --fail-fast --allow 1 --within 0.5 -- --header a b",
@@ -309,28 +313,27 @@ func TestCanaryMovesTheTrafficInSteps(t *testing.T) {
 			"--path / --requests 20 --enough --fail-fast --failures-of s-v3 --allow 1 --within 0.5 -- --header a b",
 			"--path /a* --requests 20 --enough --fail-fast --failures-of s-v3 --allow 1 --within 0.5 -- --header a b", "forget",
 		}},
-		{"of revisions that Knative has named", &stage{traffic: "s-v1,,100 @latest,latest,0", args: quick("5 100")}, []string{
+		{"of revisions that Knative has named", scenario{traffic: "s-v1,,100 @latest,latest,0", args: quick("5 100")}, []string{
 			asIs, "s-v1,,95 @latest,latest,0 s-v3,,5", judge, "@latest,latest,0 s-v3,,100", judge, "forget",
 		}},
-		{"from where the new revision has a share, by its name", &stage{traffic: "s-v1,v1,40 s-v2,v2,30 s-v3,v3,30 @latest,latest,0", args: quick("5 25 50 100")}, []string{
+		{"from where the new revision has a share, by its name", scenario{traffic: "s-v1,v1,40 s-v2,v2,30 s-v3,v3,30 @latest,latest,0", args: quick("5 25 50 100")}, []string{
 			asIs, "s-v1,v1,28 s-v2,v2,22 s-v3,v3,0 @latest,latest,0 s-v3,,50", judge,
 			"s-v1,v1,0 s-v2,v2,0 s-v3,v3,0 @latest,latest,0 s-v3,,100", judge, "forget",
 		}},
-		{"from where it has a share without a tag", &stage{traffic: "s-v1,,70 @latest,latest,0 s-v3,,30", args: quick("30 31")}, []string{
+		{"from where it has a share without a tag", scenario{traffic: "s-v1,,70 @latest,latest,0 s-v3,,30", args: quick("30 31")}, []string{
 			asIs, "s-v1,,69 @latest,latest,0 s-v3,,31", judge, "forget",
 		}},
-		{"from where it has a share as the latest revision", &stage{traffic: "s-v1,,70 @latest,latest,30", args: quick("30 40")}, []string{
+		{"from where it has a share as the latest revision", scenario{traffic: "s-v1,,70 @latest,latest,30", args: quick("30 40")}, []string{
 			asIs, "s-v1,,60 @latest,latest,0 s-v3,,40", judge, "forget",
 		}},
-		{"with the tags of previews; what has neither percent nor tag goes", &stage{traffic: "s-v1,pr-1,1 s-v2,,99 s-v3,pr-2,0 s-v0,,0 @latest,latest,0", args: quick("50")}, []string{
+		{"with the tags of previews; what has neither percent nor tag goes", scenario{traffic: "s-v1,pr-1,1 s-v2,,99 s-v3,pr-2,0 s-v0,,0 @latest,latest,0", args: quick("50")}, []string{
 			asIs, "s-v1,pr-1,0 s-v2,,50 s-v3,pr-2,0 @latest,latest,0 s-v3,,50", judge, "forget",
 		}},
 	}
 	for _, k := range kubectls(t) {
 		for _, tt := range tests {
 			t.Run(k.name+" "+tt.name, func(t *testing.T) {
-				s := tt.stage
-				*s = stage{traffic: s.traffic, args: s.args}
+				s := &stage{scenario: tt.scenario}
 				got := s.run(t, k)
 				if got.code != 0 || strings.Join(s.events, "\n") != strings.Join(tt.want, "\n") {
 					t.Errorf("got\n%v%s\nwant\n%s", got, strings.Join(s.events, "\n"), strings.Join(tt.want, "\n"))
@@ -338,6 +341,146 @@ func TestCanaryMovesTheTrafficInSteps(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestCanaryGoesBack(t *testing.T) {
+	const withoutLatest = "s-v1,v1,50 s-v2,v2,50"
+	const other = "s-v1,v1,100 @latest,latest,0"
+	// fails is a judgement at its nth step, after which something happens
+	fails := func(at int, then func(s *stage)) func(*stage, string, int) int {
+		return func(s *stage, call string, n int) int {
+			if call != judge || n != at {
+				return 0
+			}
+			if then != nil {
+				then(s)
+			}
+			return 1
+		}
+	}
+	passes := func(then func(s *stage)) func(*stage, string, int) int {
+		failing := fails(1, then)
+		return func(s *stage, call string, n int) int { failing(s, call, n); return 0 }
+	}
+	breaks := func(s *stage) { s.failed = []string{"s-v3"} }
+	// cut cuts the connection of the nth edit, before or after it is made
+	cut := func(method string, at int, made bool) func(*stage, string, int) (int, int) {
+		return func(s *stage, m string, n int) (int, int) {
+			switch {
+			case m != method || n != at:
+				return 0, 0
+			case made:
+				return 0, -1
+			}
+			return -1, 0
+		}
+	}
+	const theirs = ` The traffic is s-v1,v1,100 @latest,latest,0, and was s-v1,v1,50 s-v2,v2,50 @latest,latest,0. To have that again: canary.sh --put-back. ` +
+		"To keep what is: kubectl annotate ksvc stock-service-example --namespace default --context c knative-sample.github.io/traffic-before-canary-\n"
+	tests := []struct {
+		name string
+		scenario
+		code int
+		want string // what happened after the preview
+		said string
+	}{
+		{"not if the preview fails, as nothing has moved", scenario{answers: func(s *stage, call string, n int) int { return strings.Count(call, "--tag") }}, 1, "", ""},
+		{"at the first step", scenario{answers: fails(1, nil)}, 1, lines(at5, judge, start, verify, "forget"), putIn},
+		{"at a later step", scenario{answers: fails(2, nil)}, 1, lines(at5, judge, at25, judge, start, verify, "forget"), putIn},
+		{"without the revision that crashes, and the tag that follows it", scenario{answers: fails(2, breaks)}, 1,
+			lines(at5, judge, at25, judge, withoutLatest, verify, "forget"),
+			"canary.sh: put back the traffic of before, and the gateway has it, but for what has failed: s-v3\n"},
+		{"also if it crashes only when it has been put back", scenario{answers: fails(1, nil), fault: func(s *stage, method string, n int) (int, int) {
+			if method == "PATCH" && n == 2 {
+				breaks(s)
+			}
+			return 0, 0
+		}}, 1, lines(at5, judge, start, withoutLatest, verify, "forget"),
+			"canary.sh: put back the traffic of before, and the gateway has it, but for what has failed: s-v3\n"},
+		{"with what the revision that crashes had before, for the others", scenario{traffic: "s-v1,,20 s-v2,b,10 s-v3,c,70 @latest,latest,0", args: []string{"--steps", "90"}, answers: fails(1, breaks)}, 1,
+			lines("s-v1,,6 s-v2,b,4 s-v3,c,0 @latest,latest,0 s-v3,,90", judge, "s-v1,,66 s-v2,b,34", verify, "forget"),
+			"canary.sh: put back the traffic of before, and the gateway has it, but for what has failed: s-v3\n"},
+		{"until the gateway has it", scenario{answers: func(s *stage, call string, n int) int {
+			if call == judge || call == verify && n == 1 {
+				return 1
+			}
+			return 0
+		}}, 1, lines(at5, judge, start, verify, verify, "forget"), putIn},
+		{"and tells if the gateway does not have it", scenario{args: []string{"--wait", "1"}, answers: func(s *stage, call string, n int) int {
+			if call == strings.Replace(judge, " --r", " --wait 1 --r", 1) {
+				s.failed = []string{"s-v1", "s-v2", "s-v3"}
+				return 1
+			}
+			return 0
+		}}, 1, lines(at5, strings.Replace(judge, " --r", " --wait 1 --r", 1), start),
+			"canary.sh: put back the traffic of before, but it is not in force: Ready=False RoutesReady=False. To wait on: canary.sh --put-back\n"},
+		{"after an answer that was lost while the edit was made it goes on", scenario{fault: cut("PATCH", 1, true), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
+		{"after an edit that was lost it is made again", scenario{fault: cut("PATCH", 1, false), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
+		{"after an answer that was lost on the way back", scenario{answers: fails(1, nil), fault: cut("PATCH", 2, true)}, 1, lines(at5, judge, start, verify, "forget"), putIn},
+		{"after an edit whose answer was lost, and kubectl away for long", scenario{fault: func(s *stage, method string, n int) (before, after int) {
+			if method == "PATCH" && n == 1 {
+				s.reads = 5
+				return 0, -1
+			}
+			if s.reads--; method == "GET" && s.reads >= 0 {
+				return 500, 0
+			}
+			return 0, 0
+		}}, 1, lines(at5, start, verify, "forget"), "canary.sh: cannot change the traffic: …\n" + putIn},
+		{"not over an edit that puts it back, found by a look", scenario{answers: passes(func(s *stage) { s.edit("argocd-controller", start) })}, 1,
+			lines(at5, judge, "argocd-controller: "+start, "forget"), "canary.sh: the traffic is as before: argocd-controller has changed it\n"},
+		{"not over somebody else's, found by a look", scenario{answers: passes(func(s *stage) { s.edit("kubectl-edit", other) })}, 1,
+			lines(at5, judge, "kubectl-edit: "+other), "canary.sh: did NOT put back the traffic of before: kubectl-edit has changed it." + theirs},
+		{"not over somebody else's, found by a failure", scenario{answers: fails(1, func(s *stage) { s.edit("kubectl-edit", other) })}, 1,
+			lines(at5, judge, "kubectl-edit: "+other), "canary.sh: did NOT put back the traffic of before: kubectl-edit has changed it." + theirs},
+		{"not over somebody else's, written while it edits", scenario{fault: func(s *stage, method string, n int) (int, int) {
+			if method == "PATCH" && n == 2 {
+				s.edit("kubectl-edit", other)
+			}
+			return 0, 0
+		}}, 1, lines(at5, judge, "kubectl-edit: "+other), "canary.sh: cannot change the traffic: kubectl-edit has changed it\n" +
+			"canary.sh: did NOT put back the traffic of before: kubectl-edit has changed it." + theirs},
+		{"not if it may not change it at all", scenario{fault: func(s *stage, method string, n int) (int, int) {
+			if method == "PATCH" {
+				return 403, 0
+			}
+			return 0, 0
+		}}, 1, "", "canary.sh: cannot change the traffic: …\n"},
+		{"not if kubectl fails now and then", scenario{args: []string{"--steps", "5"}, fault: func(s *stage, method string, n int) (int, int) {
+			if method == "GET" && n%3 == 0 {
+				return 500, 0
+			}
+			return 0, 0
+		}}, 0, lines(at5, judge, "forget"), ""},
+		{"if the check fails", scenario{args: []string{"--check", `[[ $SVC_NAME/$NAMESPACE/$REVISION/$PERCENT != stock-service-example/default/s-v3/25 ]]`}}, 1,
+			lines(at5, judge, at25, judge, start, verify, "forget"), "canary.sh: --check exits with 1\n" + putIn},
+	}
+	for _, k := range kubectls(t) {
+		for _, tt := range tests {
+			t.Run(k.name+" "+tt.name, func(t *testing.T) {
+				s := &stage{scenario: tt.scenario}
+				s.args = append([]string{"--preview", "1"}, s.args...)
+				got := s.run(t, k)
+				if events := lines(s.events[min(2, len(s.events)):]...); got.code != tt.code || events != tt.want || canarySaid(got.stderr) != tt.said {
+					t.Errorf("got\n%v%s\nwant exit %d\n%s\n%s", got, events, tt.code, tt.want, tt.said)
+				}
+			})
+		}
+	}
+}
+
+func lines(all ...string) string { return strings.Join(all, "\n") }
+
+var kubectlSays = regexp.MustCompile(`(cannot change the traffic:) .*(server|EOF).*`)
+
+// canarySaid is what the canary itself says, but for what it does.
+func canarySaid(stderr string) (said string) {
+	for line := range strings.Lines(stderr) {
+		if strings.HasPrefix(line, "canary.sh: ") && !strings.HasSuffix(line, "% of the traffic\n") && !strings.Contains(line, " of context c\n") {
+			said += kubectlSays.ReplaceAllString(line, "$1 …")
+		}
+	}
+	return said
 }
 
 var _ = syscall.SIGINT
