@@ -23,13 +23,13 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// glob returns the files of each pattern, which has some.
+// glob returns the files of all patterns.
 func glob(t *testing.T, patterns ...string) (names []string) {
 	t.Helper()
 	for _, pattern := range patterns {
-		found, _ := filepath.Glob(pattern)
-		if len(found) == 0 {
-			t.Errorf("there is no %s", pattern)
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Error(err)
 		}
 		names = append(names, found...)
 	}
@@ -109,7 +109,9 @@ func TestLinksLead(t *testing.T) {
 	for _, name := range glob(t, "README.md", "docs/*.md") {
 		text := read(t, name)
 		for _, m := range file.FindAllStringSubmatch(text, -1) {
-			glob(t, m[1])
+			if glob(t, m[1], "*/"+m[1], "*/*/"+m[1]) == nil {
+				t.Errorf("%s names %s, which is not there", name, m[1])
+			}
 		}
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
 			path := name
