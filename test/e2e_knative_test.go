@@ -39,7 +39,7 @@ func TestE2EKnative(t *testing.T) {
 
 const (
 	percents = "{.status.traffic[*].percent}"
-	serving  = "{.status.traffic[*].revisionName}"
+	served  = "{.status.traffic[*].revisionName}"
 	reason   = `{.status.conditions[?(@.type=="Ready")].reason}`
 )
 
@@ -50,7 +50,7 @@ func failedRevisionBlocks(t *testing.T, w *walk) {
             - name: ERROR_RATE
               valueFrom: {configMapKeyRef: {name: crash, key: rate}}`)
 	w.bash(t, 0, `kubectl patch configmap crash --namespace $NAMESPACE --patch '{"data": {"rate": "nonsense"}}'
-		kubectl delete pod --namespace $NAMESPACE --selector serving.knative.dev/revision=crash-v2 --wait=false`)
+		kubectl delete pod --namespace $NAMESPACE --selector served.knative.dev/revision=crash-v2 --wait=false`)
 	w.await(t, "crash", `{.status.conditions[?(@.type=="ConfigurationsReady")].status}`, "False")
 	w.patch(t, "crash", asJSON(traffic("crash-v1,,100 crash-v2,tag,0")))
 	w.await(t, "crash", `{.status.conditions[?(@.type=="RoutesReady")].reason}`, "RevisionMissing")
@@ -64,7 +64,7 @@ func releaseRevives(t *testing.T, w *walk) {
 		w.ready(t, "revive", v, "")
 	}
 	w.apply1(t, 0, "revive", "v3", "", image(), "dev.local/none:v1")
-	w.await(t, "revive", serving, "revive-v2")
+	w.await(t, "revive", served, "revive-v2")
 }
 
 func nameIsTaken(t *testing.T, w *walk) {
@@ -84,13 +84,13 @@ func nameIsTaken(t *testing.T, w *walk) {
 }
 
 func rolloutOfTheTag(t *testing.T, w *walk) {
-	slowly := []string{"namespace:", "annotations: {serving.knative.dev/rollout-duration: 120s}\n  namespace:"}
+	slowly := []string{"namespace:", "annotations: {served.knative.dev/rollout-duration: 120s}\n  namespace:"}
 	w.ready(t, "roll", "v1", "roll-v1,,100 @latest,latest,0", slowly...)
 	w.apply1(t, 0, "roll", "v2", "roll-v1,,100 @latest,latest,0", slowly...)
 	w.await(t, "roll", `{.status.traffic[?(@.tag=="latest")].revisionName}`, "roll-v1 roll-v2")
 	w.await(t, "roll", reason, "RolloutInProgress")
 	w.patch(t, "roll", asJSON(traffic("roll-v1,,100 roll-v2,preview,0")))
-	w.await(t, "roll", serving+reason, "roll-v1 roll-v2")
+	w.await(t, "roll", served+reason, "roll-v1 roll-v2")
 }
 
 func listedTwice(t *testing.T, w *walk) {
@@ -117,10 +117,10 @@ func liveService(t *testing.T, w *walk) {
 	w.file(t, "live", "v3", "")
 	w.bash(t, 0, "kubectl apply set-last-applied -f live-v3.yaml")
 	w.ready(t, "live", "v4", "")
-	w.await(t, "live", serving+percents, "live-v1 live-v2 live-v480 20 0")
+	w.await(t, "live", served+percents, "live-v1 live-v2 live-v480 20 0")
 	w.ready(t, "live", "v4", split)
 	w.ready(t, "live", "v4", "")
-	w.await(t, "live", serving+percents, "live-v4100")
+	w.await(t, "live", served+percents, "live-v4100")
 }
 
 func trafficHasAnOwner(t *testing.T, w *walk) {
