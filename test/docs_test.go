@@ -24,7 +24,6 @@ func read(t *testing.T, name string) string {
 
 // glob returns the files of all patterns.
 func glob(t *testing.T, patterns ...string) (names []string) {
-	t.Helper()
 	for _, pattern := range patterns {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
@@ -33,6 +32,26 @@ func glob(t *testing.T, patterns ...string) (names []string) {
 		names = append(names, found...)
 	}
 	return names
+}
+
+// The files are one Service: their templates differ in the revision's name and
+// RESOURCE alone, and that of the bad release in its fault. (Their traffic is
+// checked by the rehearsal's tests, and by the walk on a cluster.)
+func TestFilesHaveOneTemplate(t *testing.T) {
+	const fault = "            # nine of ten answers are a 500: a release to be rolled back\n" +
+		"            - name: ERROR_RATE\n              value: \"0.9\"\n"
+	var first string
+	for _, name := range glob(t, "revision-*.yaml", "examples/revision-v4-bad.yaml") {
+		template, _, _ := strings.Cut(read(t, name), "\n  traffic:\n")
+		version := regexp.MustCompile(`v\d`).FindString(name)
+		general := strings.NewReplacer("example-"+version, "example-vN", "value: "+version, "value: vN", fault, "").Replace(template)
+		if first == "" {
+			first = general
+		}
+		if general != first || strings.Count(general, "vN") != 2 {
+			t.Errorf("%s differs from revision-v1.yaml in more than its version", name)
+		}
+	}
 }
 
 // document is what is tested of the README, or of a file in docs/.

@@ -27,10 +27,7 @@ type load struct {
 func (w *walk) startLoad(t *testing.T) *load {
 	first, _, _ := strings.Cut(w.bash(t, 0, "./run-test.sh 2"), "\n")
 	_, address, _ := strings.Cut(first, " http://")
-	host, gateway, found := strings.Cut(address, "/ through ")
-	if !found {
-		t.Fatalf("no host and gateway: %q", first)
-	}
+	host, gateway, _ := strings.Cut(address, "/ through ")
 	ctx, end := context.WithCancel(context.Background())
 	l := &load{end: end}
 	t.Cleanup(l.end)
