@@ -1,5 +1,4 @@
 #!/usr/bin/env bash
-# shellcheck disable=SC1091,SC2034,SC2046,SC2094,SC2154 # route.sh has some of the variables; jobs -rp prints numbers
 [ -n "${BASH_VERSION:-}" ] || { echo "run-test.sh needs bash: bash run-test.sh" >&2; exit 2; }
 set -euo pipefail
 
@@ -36,61 +35,62 @@ END
 say() { printf 'run-test.sh: %s\n' "$*" >&2; }
 die() { say "$@"; exit 2; }
 
+# read_options sets a variable for each option, and refuses what cannot be meant.
 read_options() {
   requests='' path=/ tag='' rate='' parallel='' timeout=30 within='' wait=60 expect='' revision_header=X-Revision
   allow=0 failures_of='' fail_fast='' enough='' context='' curl_options=()
-  local name pattern what share sum=0 number='0\.[0-9]*[1-9]|[1-9][0-9]{0,4}(\.[0-9]+)?' percent='(100|[1-9]?[0-9])'
+  local name pattern what share sum=0 seconds='0\.[0-9]*[1-9]|[1-9][0-9]{0,4}(\.[0-9]+)?' percent='(100|[1-9]?[0-9])'
   while (($#)); do
     case $1 in
-      -h | --help) usage && exit ;;
-      --) curl_options=("${@:2}") && break ;;
-      --fail-fast | --enough) set -- "$1" yes "${@:2}" && pattern=yes what='' ;;
-      --requests) pattern='[1-9][0-9]{0,4}' what="a number of requests from 1 to 99999" ;;
+      -h | --help) usage; exit ;;
+      --) curl_options=("${@:2}"); break ;;
+      --fail-fast) fail_fast=0.2; shift; continue ;;
+      --enough) enough=yes; shift; continue ;;
+      --requests | --rate) pattern='[1-9][0-9]{0,4}' what="a whole number from 1 to 99999" ;;
       --path) pattern='/[^][{}[:space:]]*' what="a path that begins with / and has no spaces, brackets or braces" ;;
-      --rate) pattern='[1-9][0-9]{0,3}' what="a number of requests per second from 1 to 9999" ;;
-      --parallel) pattern='[1-9][0-9]?|1[0-9][0-9]|200' what="a number of requests from 1 to 200" ;;
-      --timeout | --within) pattern=$number what="a number of seconds, as 30 or 0.5" ;;
+      --parallel) pattern='[1-9][0-9]?|1[0-9][0-9]|200' what="a whole number from 1 to 200" ;;
+      --timeout | --within) pattern=$seconds what="a number of seconds, as 30 or 0.5" ;;
       --wait) pattern='0|[1-9][0-9]{0,3}' what="a number of seconds, as 60" ;;
       --expect) pattern="[^=, ]+=$percent(,[^=, ]+=$percent)*" what="a list as v1=40,v2=60" ;;
       --allow) pattern="$percent|[1-9]?[0-9]\.[0-9]+" what="a percentage, as 1 or 0.1" ;;
       --tag | --revision-header | --failures-of | --context) pattern='[^ ]+' what="a name" ;;
       -*) die "there is no option $1: see --help" ;;
-      *) if [[ -z $requests ]]; then set -- --requests "$@" && continue; else die "N is $requests, and then \"$1\": see --help"; fi ;;
+      *) set -- --requests "$@"; continue ;;
     esac
     [[ ${2:-} =~ ^($pattern)$ ]] || die "$1 is $what, not \"${2:-}\": see --help"
-    name=${1#--} && printf -v "${name//-/_}" %s "$2" && shift 2
+    [[ $1 != --requests || -z $requests ]] || die "the number of requests is $requests, and then $2: see --help"
+    name=${1#--}
+    printf -v "${name//-/_}" %s "$2"
+    shift 2
   done
   requests=${requests:-1}
   for share in ${expect//,/ }; do sum=$((sum + ${share#*=})); done
   [[ -z $expect || $sum == 100 ]] || die "the percentages of --expect $expect add up to $sum: see --help"
-  [[ -z $expect || -n $GATEWAY && -n $DOMAIN_NAME ]] || die "--expect is for where no cluster is asked: set GATEWAY and DOMAIN_NAME"
-  [[ -z $tag || -z $DOMAIN_NAME ]] || die "set DOMAIN_NAME to the host of the tag (rehearsed: $tag.localhost), without --tag"
+  [[ -z $expect || -n $GATEWAY && -n $DOMAIN_NAME ]] || die "--expect is for no cluster: set GATEWAY and DOMAIN_NAME"
+  [[ -z $tag || -z $DOMAIN_NAME ]] || die "set DOMAIN_NAME to the tag's host (rehearsed: $tag.localhost), without --tag"
 }
 
-# prepare refuses what curl would refuse, and makes a folder that goes in the end.
+# prepare makes the folder tmp, which goes in the end, however it ends.
 prepare() {
-  local words=''
   hash awk curl || die "install awk and curl 7.75 or newer"
-  [[ -z $rate && ${#curl_options[@]} == 0 ]] ||
-    words=$(curl -q ${rate:+--rate 1/s} ${curl_options[@]+"${curl_options[@]}"} --no-progress-meter file:///dev/null 2>&1) || true
-  [[ -z $words ]] || die "curl does not take what stands behind --, or --rate, being older than 7.84: ${words%%$'\n'*}"
   tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
   trap '((BASH_SUBSHELL)) || finish' EXIT # a subshell inherits it
   trap 'stop 129' HUP && trap 'stop 130' INT && trap 'stop 131' QUIT && trap 'stop 143' TERM
 }
 stop() { trap '' HUP INT QUIT TERM && exit "$1"; } # a second signal would end what the first one starts
-end_jobs() { { kill $(jobs -rp) && wait; } 2>/dev/null || true; }
 finish() {
   end_jobs
   if [[ -n $sending ]]; then { collect && tally interrupted; } || true; fi
   rm -rf "$tmp"
 }
+# shellcheck disable=SC2046 # they are numbers
+end_jobs() { { kill $(jobs -rp) && wait; } 2>/dev/null || true; }
 
 # send starts curls that share the requests, by a fragment that only counts. A line with the mark ends each answer.
 send() {
   local i pause body=/dev/null
+  if ((requests == 1)); then body=$tmp/body; else printf '%s\n\n' "$requests requests to $url$path through $GATEWAY"; fi
   sending=yes mark="answer $RANDOM$RANDOM"
-  if ((requests == 1)); then body=$tmp/body; else echo "$requests requests to $url$path through $GATEWAY" && echo; fi
   printf -v pause '0.%03d' "$gap"
   for ((i = 0; i < parallel; i++)); do
     if ((i && gap)); then sleep "$pause"; fi
@@ -103,14 +103,19 @@ send() {
   done
 }
 
-# collect counts what the curls have written since the last time.
+# collect adds to tmp/answers what the curls have written since the last time.
 collect() {
   local kind i bytes
   while IFS='|' read -r kind i bytes _; do
-    if [[ $kind == curl ]]; then printf '%s curl|%s\n' "$mark" "$i" && tail -c "+$((bytes + 1))" "$tmp/curl.$i" && echo; fi
-  done <"$tmp/answers" | LC_ALL=C awk -v mark="$mark" -v header="$revision_header" -v prefix="$prefix" \
-    -v timeout="$timeout" -v within="$within" -v gap="$((gap * parallel))" -v alone="$((requests == 1))" \
-    -v changed="${1:-}" -f "$scripts/answers.awk" "$tmp/answers" - >"$tmp/next" && mv "$tmp/next" "$tmp/answers"
+    if [[ $kind == curl ]]; then
+      echo "$mark curl|$i"
+      tail -c "+$((bytes + 1))" "$tmp/curl.$i"
+      echo
+    fi
+  done <"$tmp/answers" >"$tmp/news"
+  LC_ALL=C awk -v mark="$mark" -v header="$revision_header" -v prefix="$prefix" -v timeout="$timeout" \
+    -v within="$within" -v gap="$((gap * parallel))" -v alone="$((requests == 1))" -v changed="${1:-}" \
+    -f "$scripts/answers.awk" "$tmp/answers" "$tmp/news" >"$tmp/next" && mv "$tmp/next" "$tmp/answers"
 }
 
 # tally prints what all this amounts to. It is asked for "enough", a "table", or in the end how the requests ended.
@@ -122,7 +127,7 @@ tally() {
 
 # watch waits for the curls. Meanwhile it counts, draws the table on a terminal, and sees edits of the Service.
 watch() {
-  if ((requests > 1)); then every "$([[ -n $fail_fast ]] && echo 0.2 || echo 1)" refresh 2>/dev/null & fi
+  if ((requests > 1)); then every "${fail_fast:-1}" refresh 2>/dev/null & fi
   if ((requests > 1)) && [[ -n $cluster ]]; then every 1 follow 2>/dev/null & fi
   wait "${curls[@]}" 2>/dev/null || true
   end_jobs
@@ -143,13 +148,13 @@ refresh() {
 
 # report judges by all that was answered.
 report() {
-  local ended='gave up'
+  local ended='gave up' words
   collect
   if [[ -f $tmp/decided ]]; then ended=stopped; elif [[ -n $cluster ]]; then confirm; fi
-  if [[ -f $tmp/body ]]; then cat "$tmp/body"; fi
   sending=''
-  if grep -q '^curl: unknown' "$tmp/curl.0"; then die "install curl 7.75 or newer: $(tail -n 1 "$tmp/curl.0")"; fi
-  tally "$ended"
+  if words=$(grep '^curl: [^/]' "$tmp/curl.0"); then die "curl 7.75 is needed, or 7.84 for --rate: ${words%%$'\n'*}"; fi
+  if [[ -f $tmp/body ]]; then cat "$tmp/body"; fi
+  tally "$ended" | cat # which fails if it cannot print
 }
 
 # plan finds how many requests to send, and how many at the same time.
@@ -164,10 +169,11 @@ plan() {
 }
 
 main() {
-  SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default} GATEWAY=${GATEWAY:-} DOMAIN_NAME=${DOMAIN_NAME:-}
-  INGRESSGATEWAY=${INGRESSGATEWAY:-istio-ingressgateway} INGRESS_NAMESPACE=${INGRESS_NAMESPACE:-istio-system}
+  : "${SVC_NAME:=stock-service-example}" "${NAMESPACE:=default}" "${GATEWAY:=}" "${DOMAIN_NAME:=}"
+  : "${INGRESSGATEWAY:=istio-ingressgateway}" "${INGRESS_NAMESPACE:=istio-system}"
   cluster='' prefix='' sending='' gap=0 lines=0 columns=0 curls=()
-  scripts=$(readlink -f "$0") && scripts=${scripts%/*}/scripts
+  scripts=$(dirname "$(readlink -f "$0")")/scripts
+  # shellcheck source=scripts/route.sh
   . "$scripts/route.sh"
   read_options "$@"
   prepare

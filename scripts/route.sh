@@ -1,20 +1,26 @@
-# Finds the route that run-test.sh sends requests to, and the traffic to expect: from the cluster, unless it is given.
-# shellcheck shell=bash disable=SC2154,SC2034 # The variables are those of run-test.sh.
+# Finds what run-test.sh sends requests to, and the traffic to expect there. It leaves url, GATEWAY, advice (for where
+# nothing answers), cluster (if one is asked) and prefix (of revisions' names), and $tmp/expected for tally.awk.
+# shellcheck shell=bash disable=SC2034,SC2154 # it reads the options of run-test.sh
 
 edited="the Service has changed: the shares are not judged"
 rollout="a gradual rollout is in progress: the shares are not judged"
 
-# find_route finds the URL, the gateway's address, and the traffic.
 find_route() {
   local share
+  url=http://
+  advice="set GATEWAY to an address of the gateway, with http:// where it takes no https"
   if [[ -z $GATEWAY || -z $DOMAIN_NAME ]]; then
-    cluster=yes && wait_for_service
+    cluster=yes
+    wait_for_service
   else
-    url=http:// prefix=$SVC_NAME- failures_of=${failures_of#"$SVC_NAME-"}
-    for share in ${expect//,/ }; do share=${share#"$prefix"} && echo "traffic|${share%=*}||${share#*=}"; done >"$tmp/expected"
+    prefix=$SVC_NAME-
+    failures_of=${failures_of#"$prefix"}
+    for share in ${expect//,/ }; do
+      share=${share#"$prefix"}
+      echo "traffic|${share%=*}||${share#*=}"
+    done >"$tmp/expected"
   fi
   if [[ -n $DOMAIN_NAME ]]; then url=${url%%//*}//$(tr '[:upper:]' '[:lower:]' <<<"$DOMAIN_NAME"); fi
-  advice="set GATEWAY to an address of the gateway, with http:// where it takes no https"
   if [[ -z $GATEWAY ]]; then find_gateway; fi
   if [[ $GATEWAY == *://* ]]; then url=${GATEWAY%%//*}//${url#*//} GATEWAY=${GATEWAY#*//} GATEWAY=${GATEWAY%/}; fi
   if [[ $GATEWAY == *:*:* && $GATEWAY != \[* ]]; then GATEWAY="[$GATEWAY]"; fi
@@ -34,7 +40,8 @@ get_service() {
     {{- "generation"}} {{.metadata.generation}} {{or .status.observedGeneration 0}}{{"\n"}}
     {{- "url"}} {{or .status.url "-"}} {{or .status.latestCreatedRevisionName "-"}}{{"\n"}}
     {{- range .spec.traffic}}wanted {{or .revisionName "-"}} {{or .tag "-"}} {{or .percent 0}}{{"\n"}}{{end}}
-    {{- range .status.traffic}}has {{or .revisionName "-"}} {{or .tag "-"}} {{or .percent 0}} {{or .url "-"}}{{"\n"}}{{end}}
+    {{- range .status.traffic}}has {{or .revisionName "-"}} {{or .tag "-"}} {{or .percent 0}} {{or .url "-"}}
+    {{- "\n"}}{{end}}
     {{- range .status.conditions}}
       {{- if eq .type "RoutesReady" "Ready"}}{{.type}} {{.status}} {{or .reason "-"}} {{or .message ""}}{{"\n"}}{{end}}
     {{- end}}' && read_service
@@ -61,13 +68,11 @@ read_service() {
         has+="$a $b $c"$'\n'
         ;;
       RoutesReady) route=$a ;;
-      Ready) ready=$a reason="${b#-}: $c $d" ;;
-      *) reason+=" $kind $a $b $c $d" ;; # more lines of the message
+      Ready) ready=$a reason="${b#-}${c:+: $c}${d:+ $d}" ;;
     esac
   done <"$tmp/kubectl"
   if [[ -n $tag ]]; then url=$tag_url; fi
-  reason=${reason% }
-  if [[ $reason != *[!:\ ]* ]]; then reason="$latest is not ready"; fi
+  reason=${reason:-$latest is not ready}
   if [[ $generation != "$observed" ]]; then
     ready=Unknown reason="the last edit is not seen yet"
   elif [[ $reason == RolloutInProgress* && -z $moves && $shares == "$wanted_shares" ]]; then
@@ -79,9 +84,11 @@ read_service() {
   fi
   state="$generation $has"
 }
-in_words() { awk '{ printf "%s%s%% for %s%s", (NR > 1 ? ", " : ""), $3, $1, ($2 == "-" ? "" : " with the tag " $2) }' <<<"${1%?}"; }
+in_words() {
+  awk 'NF { printf "%s%s%% for %s%s", (n++ ? ", " : ""), $3, $1, ($2 == "-" ? "" : " with the tag " $2) }' <<<"$1"
+}
 
-# wait_for_service waits until what was applied is in force, or will not be.
+# wait_for_service waits until what was applied is in force, or will not be, and notes the traffic.
 wait_for_service() {
   local told='' answered='' problem=''
   service="Service $SVC_NAME in namespace $NAMESPACE"
@@ -93,19 +100,26 @@ wait_for_service() {
     fi
     if [[ -n $settled && $ready != False || $reason == RolloutInProgress* ]]; then break; fi
     # not at once: even a failure can pass, for some seconds it is that of the apply before
-    if ((SECONDS >= wait)) || [[ $ready == False && $reason != RevisionMissing* && $SECONDS -ge 5 ]]; then break; fi
-    if ((SECONDS >= 3)) && [[ $reason != "$told" ]]; then told=$reason && say "waiting for $service: $told"; fi
+    if ((SECONDS >= wait)) || [[ $ready == False && $reason != RevisionMissing* && $SECONDS -ge 5 ]]; then
+      explain
+      break
+    fi
+    if ((SECONDS >= 3)) && [[ $reason != "$told" ]]; then
+      told=$reason
+      say "waiting for $service: $told"
+    fi
     sleep 0.3
   done
-  if [[ -z $settled || $ready == False ]]; then explain; fi
   [[ -z $tag || -n $url || -z $has ]] || die "$service has no tag $tag: apply a file that gives it one"
   [[ -n $url ]] || die "$service is not Ready after $SECONDS s: $reason"
-  if [[ -n $settled && $ready == False ]]; then say "the route is as it should be, but $service is not Ready: $reason"; fi
-  if [[ -z $settled ]]; then
+  if [[ -z $settled && $reason == RolloutInProgress* ]]; then
+    problem=$rollout
+  elif [[ -z $settled ]]; then
     problem="the shares are not judged, since $service is not as its spec asks: $reason"
-    if [[ $reason == RolloutInProgress* ]]; then problem=$rollout; fi
   elif [[ $tag == latest && $has != *"$latest latest "* ]]; then
     problem="the tag latest is not at the latest revision, $latest"
+  elif [[ $ready == False ]]; then
+    say "the route is as its spec asks, but $service is not Ready: $reason"
   fi
   note expected
 }
@@ -113,22 +127,23 @@ wait_for_service() {
 # explain adds to the reason what to do, and what the pods of the latest revision wait for.
 explain() {
   case $reason in
-    IngressNotConfigured* | Uninitialized*) # what was served before may be served still
-      has='' reason+=": the gateway has not confirmed it, look at the pods of net-istio, net-kourier or what yours has" ;;
-    RevisionMissing*) reason+=": no percentage moves while one is for a revision that is not there or not ready" ;;
-    RevisionNameTaken*) reason+=": no percentage moves until the template has a name of its own" ;;
-    TrafficNotMigrated*) reason+=": list each revision once" ;;
-    RolloutInProgress*) return ;;
+    IngressNotConfigured* | Uninitialized*)
+      has='' # what was served before may be served still
+      reason+=" (the gateway has not confirmed it: look at the pods of net-istio, net-kourier or what yours has)" ;;
+    RevisionMissing*) reason+=" (no percentage moves while one is for a revision that is not there or not ready)" ;;
+    RevisionNameTaken*) reason+=" (no percentage moves until the template has a name of its own)" ;;
+    TrafficNotMigrated*) reason+=" (list each revision once)" ;;
   esac
   get pods --namespace "$NAMESPACE" --selector "serving.knative.dev/revision=$latest" --output 'go-template=
     {{- range .items}}{{range .status.containerStatuses}}{{range .state}}
       {{- if .reason}}: {{.reason}} {{or .message ""}}{{end}}
-    {{- end}}{{end}}{{end}}' && reason+=$(tr '\n' ' ' <"$tmp/kubectl") || true
+    {{- end}}{{end}}{{end}}' || return 0
+  reason+=$(tr '\n' ' ' <"$tmp/kubectl")
 }
 
 # find_gateway finds the address of the gateway's load balancer, or an external IP, and its port for the URL.
 find_gateway() {
-  local kind value name default=80 port='' gateway="Service $INGRESSGATEWAY in namespace $INGRESS_NAMESPACE" addresses=()
+  local kind value name default=80 port='' addresses=() gateway="Service $INGRESSGATEWAY in namespace $INGRESS_NAMESPACE"
   if [[ $url == *".$NAMESPACE.svc."* ]]; then
     [[ -n ${KUBERNETES_SERVICE_HOST:-} ]] || die "$url is for the inside of the cluster: start this in a pod, or set" \
       "GATEWAY to the gateway for the inside (knative-local-gateway of Istio, kourier-internal of Kourier)"
@@ -139,19 +154,18 @@ find_gateway() {
     {{- range .status.loadBalancer.ingress}}address {{or .ip .hostname}}{{"\n"}}{{end}}
     {{- range .spec.externalIPs}}address {{.}}{{"\n"}}{{end}}
     {{- range .spec.ports}}port {{.port}} {{or .name "-"}}{{"\n"}}{{end}}' ||
-    die "kubectl cannot get the gateway's $gateway (for Kourier set INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system)"
+    die "kubectl cannot get the gateway's $gateway (of Kourier: INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system)"
   if [[ $url == https:* ]]; then default=443; fi
   while read -r kind value name; do
-    if [[ $kind == address && $value == *:* ]]; then value="[$value]"; fi
     case "$kind $port ${url%%:*} $name" in
-      address*) addresses+=("$value") ;;
-      "port $default"*) ;;
+      "address  "*) if [[ $value == *:* ]]; then addresses+=("[$value]"); else addresses+=("$value"); fi ;;
+      "port $default "*) ;;
       'port '*' http http2' | 'port  http http' | 'port  https https') port=$value ;;
       *) if [[ $value == "$default" ]]; then port=$value; fi ;;
     esac
   done <"$tmp/kubectl"
-  ((${#addresses[@]})) || die "$gateway has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort" \
-    "or to http://localhost:8081 for \"kubectl port-forward -n $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:${port:-80}\""
+  ((${#addresses[@]})) || die "$gateway has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort or" \
+    "to http://localhost:8081 for \"kubectl port-forward -n $INGRESS_NAMESPACE service/$INGRESSGATEWAY 8081:${port:-80}\""
   advice="nothing answers there: kubectl get pods --namespace $INGRESS_NAMESPACE"
   if [[ $port == "$default" ]]; then port=''; fi
   for value in "${addresses[@]}"; do
@@ -172,10 +186,11 @@ note() {
     if [[ -n $revision && (-z $tag || $name == "$tag") ]]; then echo "traffic|$revision|${name#-}|$percent"; fi
   done <<<"$has" >"$tmp/noted"
   if [[ -n $problem ]]; then echo "problem|$problem" >>"$tmp/noted"; fi
-  noted=$state && mv "$tmp/noted" "$tmp/$1"
+  mv "$tmp/noted" "$tmp/$1"
+  noted=$state
 }
 
-# follow notes when the Service is edited.
+# follow notes the traffic again when the Service is edited.
 follow() {
   get_service && [[ $state != "$noted" ]] || return 0
   problem=$edited
@@ -185,14 +200,13 @@ follow() {
 
 # confirm asks for the Service again: only where nobody has edited it can the shares be judged.
 confirm() {
-  local tries=0 start=$SECONDS words
+  local tries=0 start=$SECONDS
   until get_service; do
     if ((++tries >= 3 && SECONDS >= start + 5)); then
-      words=$(sed /^Warning/d "$tmp/errors" | tail -n 1)
-      echo "problem|the shares are not judged, since kubectl cannot get $service again: $words" >>"$tmp/expected"
+      echo "problem|the shares are not judged, since kubectl cannot get $service again: $(tail -n 1 "$tmp/errors")"
       return
     fi
     sleep 1
-  done
+  done >>"$tmp/expected"
   if [[ $state != "$noted" ]]; then echo "problem|$edited" >>"$tmp/expected"; fi
 }

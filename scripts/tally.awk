@@ -69,7 +69,7 @@ function verdict() {
   for (i = 1; i <= kinds; i++) say(times[kind[i]] " of " sent " " kind[i])
   if (unnamed || failures > most(concerned, allow / 100) || failures && failures == concerned && allow < 100) bad = 1
   if (sent && !reached) complain(advice)
-  if (rehearsed) complain(rehearsed " of " sent " answers came from a rehearsal, not from the cluster: set GATEWAY")
+  if (rehearsed && cluster) complain(rehearsed " of " sent " answers came from a rehearsal, not from the cluster: set GATEWAY")
   if (problem != "") complain(problem)
   if (known && problem == "" && sent == requests) {
     for (i = 1; i <= rows; i++) judge(order[i], weight[order[i]] / 100)

@@ -52,12 +52,15 @@ func (r run) start(t *testing.T, k kubectl) result {
 	if _, after, ok := strings.Cut(r.args, "--path "); ok {
 		path, _, _ = strings.Cut(after, " ")
 	}
+	if r.cluster == nil {
+		r.host = cmp.Or(r.host, "localhost")
+	}
 	gateway := httptest.NewServer(r.answers.handler(t, cmp.Or(r.host, routeHost), path))
 	defer gateway.Close()
 	address := gateway.Listener.Addr().String()
 	env := []string{"GATEWAY=" + address}
 	if r.cluster == nil {
-		env = append(env, "DOMAIN_NAME="+cmp.Or(r.host, "localhost"))
+		env = append(env, "DOMAIN_NAME="+r.host)
 	}
 	for _, e := range r.env {
 		env = append(env, strings.ReplaceAll(e, "//GATEWAY", "//"+address))
@@ -109,14 +112,20 @@ func stub(t *testing.T) kubectl {
 func kubectls(t *testing.T) []kubectl { return []kubectl{stub(t)} }
 
 // scriptTools are the programs that the scripts call, but for kubectl.
-var scriptTools = []string{"awk", "bash", "cat", "curl", "grep", "mktemp", "mv", "readlink", "rm", "sed", "sh", "sleep", "stty", "tail", "tr"}
+var scriptTools = []string{"awk", "bash", "cat", "curl", "dirname", "grep", "mktemp", "mv", "readlink", "rm", "sed", "sh", "sleep", "stty", "tail", "tr"}
 
 func runAgainst(t *testing.T, k kubectl, server, script string, args, env []string) result {
 	t.Helper()
 	return finished(t, command(t, k, server, script, args, env))
 }
 
+// command reads the scripts, so that go test sees when they have changed.
 func command(t *testing.T, k kubectl, server, script string, args, env []string) *exec.Cmd {
+	here, _ := os.Getwd()
+	scripts, _ := filepath.Glob(here + "/scripts/*")
+	for _, name := range append(scripts, here+"/run-test.sh", here+"/latest-run-test.sh") {
+		os.ReadFile(name)
+	}
 	path, home := tools(t, scriptTools...), t.TempDir()
 	if k.path != "" {
 		link(t, k.path, filepath.Join(path, "kubectl"))
