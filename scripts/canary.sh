@@ -163,7 +163,7 @@ go_back() {
   while ((SECONDS < until)); do
     if list_failed && [[ -n $failed && $(percent_of "$failed") != 100 ]]; then share "$failed" 0; fi
     move "$list" || break
-    if [[ $generation == "$observed" && $traffic == "$served" && " $conditions" == *" RoutesReady=True "* ]] &&
+    if [[ $generation == "$observed" && $traffic == "$served" && " $conditions " == *" RoutesReady=True "* ]] &&
       ask "${paths[0]}" --requests 100 --enough --fail-fast --failures-of "$new"; then
       say "put back the traffic of before, and the gateway has it${failed:+, but for what has failed: $failed}"
       forget && return 0

@@ -123,7 +123,7 @@ func (s *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const knative = "/apis/serving.knative.dev/v1"
 	switch r.URL.Path {
 	case "/run-test.sh":
-		call := strings.NewReplacer("--context c ", "", " --wait 60", "").Replace(r.FormValue("args"))
+		call := strings.NewReplacer("--context c ", "", " --wait 60", "", " --wait 2", "").Replace(r.FormValue("args"))
 		n := s.count(call)
 		s.mu.Lock()
 		s.events = append(s.events, call)
@@ -290,7 +290,7 @@ func (s *stage) open(t *testing.T) (script string, server *httptest.Server) {
 
 func (s *stage) run(t *testing.T, k kubectl) result {
 	script, server := s.open(t)
-	return runAgainst(t, k, server.URL, script, s.args, []string{"SHELLOPTS=xtrace", "BASH_XTRACEFD=7"})
+	return runAgainst(t, k, server.URL, script, s.args, nil)
 }
 
 func TestCanaryMovesTheTrafficInSteps(t *testing.T) {
@@ -406,13 +406,13 @@ func TestCanaryGoesBack(t *testing.T) {
 			}
 			return 0
 		}}, 1, lines(at5, judge, start, verify, verify, "forget"), putIn},
-		{"and tells if the gateway does not have it", scenario{args: []string{"--wait", "1"}, answers: func(s *stage, call string, n int) int {
-			if call == strings.Replace(judge, " --r", " --wait 1 --r", 1) {
+		{"and tells if the gateway does not have it", scenario{answers: func(s *stage, call string, n int) int {
+			if call == judge {
 				s.failed = []string{"s-v1", "s-v2", "s-v3"}
 				return 1
 			}
 			return 0
-		}}, 1, lines(at5, strings.Replace(judge, " --r", " --wait 1 --r", 1), start),
+		}}, 1, lines(at5, judge, start),
 			"canary.sh: put back the traffic of before, but it is not in force: Ready=False RoutesReady=False. To wait on: canary.sh --put-back\n"},
 		{"after an answer that was lost while the edit was made it goes on", scenario{fault: cut("PATCH", 1, true), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
 		{"after an edit that was lost it is made again", scenario{fault: cut("PATCH", 1, false), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
@@ -459,7 +459,7 @@ func TestCanaryGoesBack(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(k.name+" "+tt.name, func(t *testing.T) {
 				s := &stage{scenario: tt.scenario}
-				s.args = append([]string{"--preview", "1"}, s.args...)
+				s.args = append([]string{"--wait", "2", "--preview", "1"}, s.args...)
 				got := s.run(t, k)
 				if events := lines(s.events[min(2, len(s.events)):]...); got.code != tt.code || events != tt.want || canarySaid(got.stderr) != tt.said {
 					t.Errorf("got\n%v%s\nwant exit %d\n%s\n%s", got, events, tt.code, tt.want, tt.said)
