@@ -33,7 +33,7 @@ const (
 	look50 = "--path / --tag latest --requests 50 --fail-fast"
 	judge  = "--path / --requests 300 --enough --fail-fast --failures-of s-v3"
 	verify = "--path / --requests 100 --enough --fail-fast --failures-of s-v3"
-	putIn  = "canary.sh: put back the traffic of before, and the gateway has it\n"
+	putIn  = "canary.sh: the gateway has the traffic of before, set by canary.sh\n"
 )
 
 // scenario is a Knative Service as the canary finds it, what the canary is
@@ -333,6 +333,7 @@ func TestCanaryMovesTheTrafficInSteps(t *testing.T) {
 	for _, k := range kubectls(t) {
 		for _, tt := range tests {
 			t.Run(k.name+" "+tt.name, func(t *testing.T) {
+				t.Parallel()
 				s := &stage{scenario: tt.scenario}
 				got := s.run(t, k)
 				if got.code != 0 || strings.Join(s.events, "\n") != strings.Join(tt.want, "\n") {
@@ -375,7 +376,7 @@ func TestCanaryGoesBack(t *testing.T) {
 			return -1, 0
 		}
 	}
-	const theirs = ` The traffic is s-v1,v1,100 @latest,latest,0, and was s-v1,v1,50 s-v2,v2,50 @latest,latest,0. To have that again: canary.sh --put-back. ` +
+	const theirs = ` The traffic is 100% s-v1 (v1), 0% @latest (latest), and was 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest). To have that again: canary.sh --put-back. ` +
 		"To keep what is: kubectl annotate ksvc stock-service-example --namespace default --context c knative-sample.github.io/traffic-before-canary-\n"
 	tests := []struct {
 		name string
@@ -389,31 +390,31 @@ func TestCanaryGoesBack(t *testing.T) {
 		{"at a later step", scenario{answers: fails(2, nil)}, 1, lines(at5, judge, at25, judge, start, verify, "forget"), putIn},
 		{"without the revision that crashes, and the tag that follows it", scenario{answers: fails(2, breaks)}, 1,
 			lines(at5, judge, at25, judge, withoutLatest, verify, "forget"),
-			"canary.sh: put back the traffic of before, and the gateway has it, but for what has failed: s-v3\n"},
+			"canary.sh: the gateway has the traffic of before, set by canary.sh, but for what has failed: s-v3\n"},
 		{"also if it crashes only when it has been put back", scenario{answers: fails(1, nil), fault: func(s *stage, method string, n int) (int, int) {
 			if method == "PATCH" && n == 2 {
 				breaks(s)
 			}
 			return 0, 0
 		}}, 1, lines(at5, judge, start, withoutLatest, verify, "forget"),
-			"canary.sh: put back the traffic of before, and the gateway has it, but for what has failed: s-v3\n"},
+			"canary.sh: the gateway has the traffic of before, set by canary.sh, but for what has failed: s-v3\n"},
 		{"with what the revision that crashes had before, for the others", scenario{traffic: "s-v1,,20 s-v2,b,10 s-v3,c,70 @latest,latest,0", args: []string{"--steps", "90"}, answers: fails(1, breaks)}, 1,
 			lines("s-v1,,6 s-v2,b,4 s-v3,c,0 @latest,latest,0 s-v3,,90", judge, "s-v1,,66 s-v2,b,34", verify, "forget"),
-			"canary.sh: put back the traffic of before, and the gateway has it, but for what has failed: s-v3\n"},
+			"canary.sh: the gateway has the traffic of before, set by canary.sh, but for what has failed: s-v3\n"},
 		{"until the gateway has it", scenario{answers: func(s *stage, call string, n int) int {
 			if call == judge || call == verify && n == 1 {
 				return 1
 			}
 			return 0
 		}}, 1, lines(at5, judge, start, verify, verify, "forget"), putIn},
-		{"and tells if the gateway does not have it", scenario{answers: func(s *stage, call string, n int) int {
+		{"and tells if the gateway does not have it", scenario{args: []string{"--wait", "2"}, answers: func(s *stage, call string, n int) int {
 			if call == judge {
 				s.failed = []string{"s-v1", "s-v2", "s-v3"}
 				return 1
 			}
 			return 0
 		}}, 1, lines(at5, judge, start),
-			"canary.sh: put back the traffic of before, but it is not in force: Ready=False RoutesReady=False. To wait on: canary.sh --put-back\n"},
+			"canary.sh: the traffic is as before, but not in force: Ready=False RoutesReady=False. To wait for it: canary.sh --put-back\n"},
 		{"after an answer that was lost while the edit was made it goes on", scenario{fault: cut("PATCH", 1, true), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
 		{"after an edit that was lost it is made again", scenario{fault: cut("PATCH", 1, false), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
 		{"after an answer that was lost on the way back", scenario{answers: fails(1, nil), fault: cut("PATCH", 2, true)}, 1, lines(at5, judge, start, verify, "forget"), putIn},
@@ -428,7 +429,7 @@ func TestCanaryGoesBack(t *testing.T) {
 			return 0, 0
 		}}, 1, lines(at5, start, verify, "forget"), "canary.sh: cannot change the traffic: …\n" + putIn},
 		{"not over an edit that puts it back, found by a look", scenario{answers: passes(func(s *stage) { s.edit("argocd-controller", start) })}, 1,
-			lines(at5, judge, "argocd-controller: "+start, "forget"), "canary.sh: the traffic is as before: argocd-controller has changed it\n"},
+			lines(at5, judge, "argocd-controller: "+start, verify, "forget"), "canary.sh: the gateway has the traffic of before, set by argocd-controller\n"},
 		{"not over somebody else's, found by a look", scenario{answers: passes(func(s *stage) { s.edit("kubectl-edit", other) })}, 1,
 			lines(at5, judge, "kubectl-edit: "+other), "canary.sh: did NOT put back the traffic of before: kubectl-edit has changed it." + theirs},
 		{"not over somebody else's, found by a failure", scenario{answers: fails(1, func(s *stage) { s.edit("kubectl-edit", other) })}, 1,
@@ -445,7 +446,7 @@ func TestCanaryGoesBack(t *testing.T) {
 				return 403, 0
 			}
 			return 0, 0
-		}}, 1, "", "canary.sh: cannot change the traffic: …\n"},
+		}}, 1, verify, "canary.sh: cannot change the traffic: …\ncanary.sh: the gateway has the traffic of before, set by kubectl-client-side-apply\n"},
 		{"not if kubectl fails now and then", scenario{args: []string{"--steps", "5"}, fault: func(s *stage, method string, n int) (int, int) {
 			if method == "GET" && n%3 == 0 {
 				return 500, 0
@@ -458,8 +459,9 @@ func TestCanaryGoesBack(t *testing.T) {
 	for _, k := range kubectls(t) {
 		for _, tt := range tests {
 			t.Run(k.name+" "+tt.name, func(t *testing.T) {
+				t.Parallel()
 				s := &stage{scenario: tt.scenario}
-				s.args = append([]string{"--wait", "2", "--preview", "1"}, s.args...)
+				s.args = append([]string{"--preview", "1"}, s.args...)
 				got := s.run(t, k)
 				if events := lines(s.events[min(2, len(s.events)):]...); got.code != tt.code || events != tt.want || canarySaid(got.stderr) != tt.said {
 					t.Errorf("got\n%v%s\nwant exit %d\n%s\n%s", got, events, tt.code, tt.want, tt.said)
