@@ -3,16 +3,16 @@
 # In: what it printed the last time, and then for each curl a line "MARK curl|NUMBER" and what that curl has written
 # since: the headers of each answer, an empty line, and "MARK|exit status|status|time to connect|time|error|.".
 # Out:
-#   curl|NUMBER|BYTES|SECONDS           how far its file is read, how long its requests have taken in all
+#   curl|NUMBER|BYTES|MILLISECONDS           how far its file is read, how long its requests have taken in all
 #   answer|COUNT|REVISION|POD|FAILURE   answers that are alike; FAILURE is empty if there is none
 #   before|COUNT|REVISION|POD|FAILURE   likewise, those before the traffic changed
-#   woke|REVISION|SECONDS               when its first answer came in, by the clocks of the curls
+#   woke|REVISION|MILLISECONDS               when its first answer came in, by the clocks of the curls
 #   cold|REVISION|SECONDS               its longest answer that was asked for before
 #   silent|WEIGHT|YET                   what has failed since anything answered, 5 is too much; if anything answered yet
 #   rehearsed|COUNT                     answers of a rehearsal
 #
-# Variables: mark, header (which names the revision), prefix (which is taken off its name), timeout, within, pace (the
-# least seconds from one request of a curl to its next), alone (if it is a single request), changed (if the traffic has).
+# Variables: mark, header (which names the revision), prefix (which is taken off its name), timeout, within, gap (the
+# least milliseconds from one request of a curl to its next), alone (if it is a single request), changed (if the traffic has).
 BEGIN { FS = "|" }
 
 $1 == mark " curl" {
@@ -77,8 +77,8 @@ function answered(exited, status, connect, time, error,  name, from, failure, as
   if (exited) silent += exited != 28 ? 1 : yet || answers ? 3 : 5
   rehearsed += headers["x-rehearsal"] != ""
   asked = clock[curl] + 0
-  clock[curl] += time > pace ? time : pace
-  if (name != "" && (!(name in woke) || asked + time < woke[name])) woke[name] = asked + time
+  clock[curl] += 1000 * time > gap ? 1000 * time : gap
+  if (name != "" && (!(name in woke) || asked + 1000 * time < woke[name])) woke[name] = asked + 1000 * time
   if (failure != "" || within == "" || time <= within + 0) {
     count(1, "answer", name, headers["x-pod"], failure)
   } else { # which can be judged only when the first answers of all curls are known

@@ -4,21 +4,15 @@
 #   traffic|REVISION|TAG|PERCENT        what is expected
 #   problem|WORDS                       why the shares cannot be judged
 #   answer|COUNT|REVISION|POD|FAILURE   answers that are alike; FAILURE is empty if there is none
-#   before|COUNT|REVISION|POD|FAILURE   likewise, those before the traffic changed: only their failures matter
+#   before|COUNT|REVISION|POD|FAILURE   likewise, before the traffic changed: only their failures matter
 #   cold|REVISION|SECONDS               how long its first answers took, if that was too long
 #   rehearsed|COUNT                     answers of a rehearsal
-#
-# Variables: want is "enough" for the number of requests that the traffic needs, "table" for one that fits into lines
-# and columns of a terminal, or "verdict". requests is how many are to be sent; failures_of and allow are those options
-# of run-test.sh. ended (in which way, if too early), cluster (if it is asked), header, within and advice (where
-# nothing answers) are for the words.
-#
+# Variables: want is "enough" for the number of requests that the traffic needs, "table" for one that fits a terminal of
+# lines and columns, and for all there is to say the way in which it ended, if that was too early. requests is how many
+# are to be sent; failures_of, allow and within are as in run-test.sh; cluster tells if there is a column of tags; header
+# (that names the revision) and advice (where nothing answers) are for the words.
 # Exits with 1 if something is wrong; after a table, if more requests have failed than can pass, whatever comes.
-BEGIN {
-  FS = "|"
-  name_width = 8
-  tag_width = 3
-}
+BEGIN { FS = "|"; name_width = 8; tag_width = 3 }
 
 $1 == "traffic" {
   known = row($2)
@@ -29,6 +23,14 @@ $1 == "traffic" {
 $1 == "problem" && problem == "" { problem = substr($0, 9) }
 $1 == "cold" { cold[$2] = $3 }
 $1 == "rehearsed" { rehearsed = $2 }
+$1 == "answer" {
+  row($3)
+  if (!($3 in weight)) $3 = ""
+  total += $2
+  count[$3] += $2
+  if ($5 != "") any_failed = failed[$3] += $2
+  if ($4 != "" && !met[$3, $4]++) any_pods = ++pods[$3]
+}
 $1 == "answer" || $1 == "before" {
   sent += $2
   if ($5 !~ /^no answer/) reached = 1
@@ -36,41 +38,48 @@ $1 == "answer" || $1 == "before" {
   if (counts) concerned += $2
   if (counts && $5 != "") failures += $2
   if ($5 != "") tell("requests failed: " $5 (counts ? "" : ", which does not count"), $2)
-  else if ($3 == "") tell("answers name no revision in the header " header, $2)
-}
-$1 == "answer" {
-  row($3)
-  name = $3 in weight ? $3 : ""
-  total += $2
-  count[name] += $2
-  if ($5 != "") any_failed = failed[name] += $2
-  if ($4 != "" && !met[name, $4]++) any_pods = ++pods[name]
+  else if ($3 == "") unnamed = tell("answers name no revision in the header " header, $2)
 }
 
 END {
   if (known == 1) weight[order[1]] = 100 # of what is sent to its tag
-  if (want == "enough") {
-    print enough()
-    exit
+  limit = 0.00005 / (known ? known : 1)
+  for (i = 1; i <= known; i++) {
+    percent = weight[order[i]]
+    if (percent > 0 && percent < 100 && (!least || percent < least)) least = percent
   }
-  if (requests > 1 && (want == "verdict" || columns)) draw(want == "table" ? columns : 0)
-  if (want == "table") exit failures > most(in_all(), allow / 100)
+  for (nothing = 1; least && nothing > limit; enough++) nothing *= 1 - least / 100
+  if (want == "enough") print enough + 0
+  if (want == "table" && columns) draw(columns)
+  if (want == "table") bad = failures > most(in_the_end(), allow / 100)
+  if (want != "table" && want != "enough") verdict()
+  exit bad
+}
 
-  if (ended == "interrupted" || sent < requests) complain(ended " after " sent + 0 " of " requests " requests")
+# in_the_end returns how many requests the failures can be of at most: failures of one revision, of its share.
+function in_the_end(  all, share) {
+  all = concerned + requests - sent
+  share = weight[failures_of] ? most(requests, weight[failures_of] / 100) : all
+  return share > all ? all : share < concerned ? concerned : share
+}
+
+function verdict() {
+  if (requests > 1) draw(0)
+  if (want == "interrupted" || sent < requests) complain(want " after " sent + 0 " of " requests " requests")
   for (i = 1; i <= kinds; i++) say(times[kind[i]] " of " sent " " kind[i])
-  if (failures > most(concerned, allow / 100) || failures && failures == concerned && allow < 100) bad = 1
-  if (count[""] > failed[""]) bad = 1
+  if (unnamed || failures > most(concerned, allow / 100) || failures && failures == concerned && allow < 100) bad = 1
   if (sent && !reached) complain(advice)
   if (rehearsed) complain(rehearsed " of " sent " answers came from a rehearsal, not from the cluster: set GATEWAY")
   if (problem != "") complain(problem)
   if (known && problem == "" && sent == requests) {
     for (i = 1; i <= rows; i++) judge(order[i], weight[order[i]] / 100)
-    if (requests > 1 && requests < enough()) complain("too few requests to see " least() "%: " enough() " are enough")
+    if (!bad && requests > 1 && requests < enough) complain("too few requests to see " least "%: " enough " are enough")
   }
   for (name in cold) say(name " took up to " cold[name] " s to answer first, which --within " within " does not judge")
-  if (bad || requests == 1) exit bad
-  print "\nok: " (failures ? "no more failed than " allow "% explains" : "no request failed") \
-    (known ? ", and each share fits its percentage" passing : "; no percentages were given")
+  if (bad || requests == 1) return
+  print "\nok: no " (failures ? "more failed than " allow "% explains" : \
+    failures_of == "" ? "request failed" : "request of " failures_of " failed") (known ? ", and each share fits its percentage" passing : \
+    "; no percentages were given")
 }
 
 # row gives a revision a row of the table, and returns the number of rows.
@@ -108,57 +117,34 @@ function judge(name, p,  low, high) {
   if (count[name] + count[""] < low || count[name] > high)
     complain(name " got " count[name] " of " total ", and chance explains " low " to " high " for " 100 * p "%")
   if (low == high || passes[p]++) return
-  passing = passing (passing == "" ? ": " : ", ") sprintf("%.3g%% to %.3g%%", 100 * low / total, 100 * high / total) \
+  passing = passing (passing == "" ? ": " : ", ") sprintf("%.1f%% to %.1f%%", 100 * low / total, 100 * high / total) \
     (passing == "" ? " passes" : "") " for " 100 * p "%"
+  gsub(/\.0%/, "%", passing)
 }
 
-# fewest returns the smallest number of n requests that chance explains, where each has the probability p: more than
-# 0.00005 of all honest runs have so few or fewer. (The rows share that, and most() has as much: 0.0001 in all.)
+# fewest returns the smallest number of n requests that chance explains, if each has the probability p: in more than
+# 0.00005 of all honest runs there are so few or fewer. All rows share that, and most() has as much: 0.0001 in all.
 #
-# This is the exact binomial bound, since the usual rule of four standard deviations is for large numbers: it takes
-# 2 of 1,000 honest runs for wrong at 99% of 20 requests, and passes a revision that gets nothing at 5% of 300.
+# The bound is exact. The usual one, four standard deviations, is for large numbers: at 99% of 20 requests it takes 2 of
+# 1,000 honest runs for wrong, and at 5% of 300 it passes a revision that gets nothing.
 #
-# No request has the probability (1-p)^n, and k+1 requests have that of k times (n-k)/(k+1) * p/(1-p). Since (1-p)^n
-# can be too small for a number, its factors come one by one, and the next term is added whenever the sum has become
-# too small: with more factors it would be so all the more.
+# That none of them is so has the probability (1-p)^n, and k+1 have that of k times (n-k)/(k+1) * p/(1-p). Since (1-p)^n
+# can be too small for a number, its factors come one by one, and the next term is added whenever the sum is too small
+# already: with the factors to come it would be smaller still.
 function fewest(n, p,  k, left, term, sum) {
   if (p == 1) return n
   term = sum = 1
   for (left = n; left > 0; left--) {
     term *= 1 - p
-    for (sum *= 1 - p; sum <= limit(); k++) sum += term *= (n - k) / (k + 1) * p / (1 - p)
+    for (sum *= 1 - p; sum <= limit; k++) sum += term *= (n - k) / (k + 1) * p / (1 - p)
   }
   return k + 0
 }
 function most(n, p) { return n - fewest(n, 1 - p) }
-function limit() { return 0.00005 / (known ? known : 1) }
-
-# enough returns how many requests it takes until the smallest percentage cannot get nothing and pass.
-function enough(  n, nothing) {
-  if (!least()) return 1
-  for (nothing = 1; nothing > limit(); n++) nothing *= 1 - least() / 100
-  return n
-}
-function least(  i, percent) {
-  for (i = 1; i <= known; i++)
-    if (weight[order[i]] > 0 && (!percent || weight[order[i]] < percent)) percent = weight[order[i]]
-  return percent < 100 ? percent : 0
-}
-
-# in_all returns how many requests can concern the failures in the end.
-function in_all(  left, share) {
-  left = concerned + requests - sent
-  share = most(requests, weight[failures_of] / 100)
-  if (failures_of == "" || !weight[failures_of] || share > left) return left
-  return share > concerned ? share : concerned
-}
 
 function tell(what, n) {
   if (!(what in times)) kind[++kinds] = what
-  times[what] += n
+  return times[what] += n
 }
+function complain(what) { say(what); bad = 1 }
 function say(what) { print "run-test.sh: " what | "cat >&2" }
-function complain(what) {
-  bad = 1
-  say(what)
-}

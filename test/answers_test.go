@@ -2,146 +2,123 @@ package test
 
 import (
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
-	"os"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 )
 
-// stubCurl answers as many requests as STUB_ANSWERS says, "v1:70 v2:30",
-// without a network: for thousands of answers in no time.
-func stubCurl(args []string) int {
-	format := args[slices.IndexFunc(args, func(a string) bool { return a == "--write-out" || a == "-qsw" })+1]
-	record := strings.NewReplacer(`\n`, "\n", "%{stderr}", "", "%{exitcode}", "0", "%{http_code}", "200",
-		"%{time_connect}", "0.001", "%{time_total}", "0.002", "%{errormsg}", "").Replace(format)
-	if args[0] == "-qsw" {
-		fmt.Print(record)
-	}
-	for _, part := range strings.Fields(os.Getenv("STUB_ANSWERS")) {
-		revision, n, _ := strings.Cut(part, ":")
-		count, _ := strconv.Atoi(n)
-		answer := "HTTP/1.1 200 OK\r\nX-Revision: stock-service-example-" + revision + "\r\n\r\n" + record
-		io.WriteString(os.Stdout, strings.Repeat(answer, count))
-	}
-	return 0
+// wrote is what a curl writes of an answer: its headers, and how it went.
+func wrote(headers, record string) string {
+	return strings.ReplaceAll(headers, "\n", "\r\n") + "\nM|" + record + "|.\n"
 }
-
-// answers is a stand-in gateway: it gives one of its answers after the other,
-// over and over.
-type answers []answer
-
-type answer struct {
-	status         int
-	revision, text string
-	header         string // more of them, each as "Name: value" and a newline
-	wait           time.Duration
-	raw            string // the whole of it, instead of all that
-	way            way
-}
-
-// way is how an answer goes wrong.
-type way int
 
 const (
-	whole     way = iota
-	noAnswer      // the connection is closed without one
-	truncated     // closed in the middle of the body
-	reset         // reset in the middle of the body
-	stalled       // left open in the middle of the body
-	silent        // left open without an answer
+	okay     = "0|200|0.001|0.002|"
+	ofV1     = "HTTP/1.1 200 OK\nX-Revision: v1\nX-Pod: a\n\n"
+	waits    = "28|000|0.001|2.001|Operation timed out after 2001 milliseconds with 0 bytes received"
+	refuses  = "7|000|0|0.001|Failed to connect to 127.0.0.1 port 1 after 0 ms: Couldn't connect to server"
+	outcomes = "timeout=2;within=0.5"
 )
 
-// from is an answer of the revision stock-service-example-x.
-func from(x string) answer {
-	return answer{status: 200, revision: "stock-service-example-" + x, text: "Welcome to the " + x + " app! \n"}
+// What is found in what the curls have written, without the lines on the curls.
+var records = []struct{ name, vars, in, want string }{
+	{"answers that are alike", "", wrote(ofV1, okay) + wrote(ofV1, okay), "answer|2|v1|a|"},
+	{"a header's name has any case, and its value any space around it", "", wrote("HTTP/1.1 200 OK\nx-REVISION:v1 \t\n\n", okay), "answer|1|v1||"},
+	{"lines that end without a carriage return", "", "HTTP/1.1 200 OK\nX-Revision: v1\n\n\nM|" + okay + "|.\n", "answer|1|v1||"},
+	{"another header", "header=K-Revision", wrote("HTTP/1.1 200 OK\nk-revision: v1\n\n", okay), "answer|1|v1||"},
+	{"a prefix that goes", "prefix=s-", wrote("HTTP/1.1 200 OK\nX-Revision: s-v1\n\n", okay), "answer|1|v1||"},
+	{"the last of two, and the final answer's", "", wrote("HTTP/1.1 103 Early Hints\nX-Pod: b\n\nHTTP/1.1 200 OK\nX-Revision: v9\nX-Revision: v1\n\n", okay), "answer|1|v1|b|"},
+	{"empty ones name nothing", "", wrote("HTTP/1.1 200 OK\nX-Revision: \nX-Pod: \nX-Rehearsal: \n\n", okay), "answer|1|||"},
+	{"headers do not pass for records", "", wrote("HTTP/1.1 200 OK\nX-Revision: v1\nM 1|0|200|0|0||.\nanswer|9|v9||\nM curl |1\n\n", okay), "answer|1|v1||"},
+	{"no answer can draw on the terminal, or look like two", "", wrote("HTTP/1.1 200 OK\nX-Revision: a|b %s\x1b[2J\a\n\n", okay), "answer|1|a?b %s?[2J?||"},
+	{"a rehearsal", "", wrote("HTTP/1.1 200 OK\nX-Revision: v1\nX-Rehearsal: v1=100\n\n", okay), "answer|1|v1||\nrehearsed|1"},
+	{"what the curl is still writing", "", wrote(ofV1, okay) + "HTTP/1.1 200 OK\r\nX-Revision: v2\r\n\r\n\nM|28|200|0|0|Oper", "answer|1|v1|a|"},
+	{"a status", "", wrote("HTTP/1.1 500 x\nX-Revision: v1\n\n", "0|500|0|0|") + wrote("HTTP/1.1 404 x\n\n", "0|404|0|0|"),
+		"answer|1|v1||status 500 from v1\nanswer|1|||status 404, which names no revision"},
+	{"502 of queue-proxy", "", wrote("HTTP/1.1 502 x\n\n", "0|502|0|0|"),
+		"answer|1|||status 502, which names no revision: the program broke the connection, or its pod went away"},
+	{"a success of any kind", "", wrote("HTTP/1.1 204 x\nX-Revision: v1\n\n", "0|204|0|0|") + wrote("HTTP/1.1 299 x\nX-Revision: v1\n\n", "0|299|0|0|"), "answer|2|v1||"},
+	{"no answer, told without its times", "", wrote("", refuses) + wrote("", strings.Replace(refuses, "0 ms", "12 ms", 1)),
+		"answer|2|||no answer (Failed to connect to 127.0.0.1 port 1: Couldn't connect to server)"},
+	{"silence", outcomes, wrote("", waits), "answer|1|||connected, but no answer within 2 s"},
+	{"a body cut short", "", wrote(ofV1, "18|200|0.001|0.002|end of response with 100 bytes missing"), "answer|1|v1|a|an answer cut short (end of response) from v1"},
+	{"headers cut short, which is no error for curl", "", wrote("HTTP/1.1 200 OK\nX-Revision: v1\n", okay), "answer|1|v1||an answer cut short (in its headers) from v1"},
+	{"a first answer that takes long", outcomes, wrote(ofV1, "0|200|0|1.5|"), "answer|1|v1|a|\ncold|v1|1.5"},
+	{"of the one request that is judged plainly", outcomes + ";alone=1", wrote(ofV1, "0|200|0|1.5|"), "answer|1|v1|a|took longer than 0.5 s from v1"},
+	{"an answer that takes long after it", outcomes, wrote(ofV1, "0|200|0|1.5|") + wrote(ofV1, "0|200|0|0.6|"), "answer|1|v1|a|\nanswer|1|v1|a|took longer than 0.5 s from v1\ncold|v1|1.5"},
+	{"one of another curl that was sent before", outcomes, wrote(ofV1, "0|200|0|1.5|") + "\nM curl|2\n" + wrote(ofV1, "0|200|0|1.2|") + wrote(ofV1, "0|200|0|0.9|"),
+		"answer|2|v1|a|\nanswer|1|v1|a|took longer than 0.5 s from v1\ncold|v1|1.5"},
+	{"and by its rate, after", outcomes + ";gap=1600", wrote(ofV1, "0|200|0|0.4|") + "\nM curl|2\n" + wrote("", refuses) + wrote(ofV1, "0|200|0|0.9|"),
+		"answer|1|v1|a|\nanswer|1|v1|a|took longer than 0.5 s from v1\nanswer|1|||no answer (Failed to connect to 127.0.0.1 port 1: Couldn't connect to server)"},
+	{"one that names no revision", outcomes, wrote("HTTP/1.1 200 OK\n\n", "0|200|0|0.6|"), "answer|1|||took longer than 0.5 s, which names no revision"},
 }
 
-func (a answer) with(status int) answer       { a.status = status; return a }
-func (a answer) going(w way) answer           { a.way = w; return a }
-func (a answer) saying(header string) answer  { a.header = header; return a }
-func (a answer) after(d time.Duration) answer { a.wait = d; return a }
-
-func times(n int, all ...answer) answers {
-	var repeated answers
-	for range n {
-		repeated = append(repeated, all...)
+func TestAnswers(t *testing.T) {
+	for _, a := range awks {
+		t.Run(a, func(t *testing.T) {
+			for _, tt := range records {
+				got := awk(t, a, "answers.awk", "mark=M;header=X-Revision;"+tt.vars, "curl|1|0|0\n", "M curl|1\n"+tt.in)
+				if text := answerLines(got.stdout); text != sorted(tt.want) || got.stderr != "" {
+					t.Errorf("%s: got\n%s%s\nwant\n%s", tt.name, text, got.stderr, tt.want)
+				}
+			}
+		})
 	}
-	return repeated
 }
 
-func (a answers) ServeHTTP(w http.ResponseWriter, r *http.Request, n int) {
-	if len(a) == 0 {
-		panic(http.ErrAbortHandler)
-	}
-	answer := a[n%len(a)]
-	time.Sleep(answer.wait)
-	if answer.way == silent {
-		hang(r)
-	}
-	if answer.way == noAnswer {
-		panic(http.ErrAbortHandler)
-	}
-	if answer.raw != "" {
-		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			io.WriteString(conn, answer.raw)
-			conn.Close()
+// answerLines are the lines on answers alone, in order.
+func answerLines(text string) string {
+	return sorted(regexp.MustCompile(`(?m)^(curl|silent|woke)\|.*\n`).ReplaceAllString(text, ""))
+}
+
+func sorted(text string) string {
+	lines := strings.Split(strings.Trim(text, "\n"), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// Wherever the curl is when it is read, the next time goes on from there.
+func TestAnswersGoOnFromWhereTheyStopped(t *testing.T) {
+	text := ""
+	for _, r := range records {
+		text += wrote(ofV1, okay) + strings.Split(r.in, "\nM curl|")[0]
+		if !strings.HasSuffix(text, "|.\n") {
+			text += "ation timed out|.\n" // what was still being written
 		}
-		return
 	}
-	if answer.revision != "" {
-		w.Header().Set("X-Revision", answer.revision)
-	}
-	if name, value, ok := strings.Cut(answer.header, ": "); ok {
-		w.Header().Set(name, value)
-	}
-	if answer.way != whole {
-		w.Header().Set("Content-Length", fmt.Sprint(len(answer.text)+100))
-	}
-	w.WriteHeader(answer.status)
-	io.WriteString(w, answer.text)
-	if answer.way == whole {
-		return
-	}
-	http.NewResponseController(w).Flush()
-	switch answer.way {
-	case stalled:
-		hang(r)
-	case reset:
-		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			conn.(*net.TCPConn).SetLinger(0)
-			conn.Close()
+	vars := "mark=M;header=X-Revision;within=0.5;timeout=2"
+	whole := awk(t, awks[0], "answers.awk", vars, "curl|1|0|0\n", "M curl|1\n"+text).stdout
+	for i := 0; i < len(text); i += 23 {
+		a := awks[i%len(awks)]
+		first := awk(t, a, "answers.awk", vars, "curl|1|0|0\n", "M curl|1\n"+text[:i]+"\n").stdout
+		var bytes int
+		fmt.Sscanf(regexp.MustCompile(`(?m)^curl\|1\|(\d+)`).FindString(first), "curl|1|%d", &bytes)
+		second := awk(t, a, "answers.awk", vars, first, "M curl|1\n"+text[bytes:]+"\n").stdout
+		if sorted(second) != sorted(whole) {
+			t.Fatalf("%s, read up to byte %d, and then from %d: got\n%s\nwant\n%s", a, i, bytes, sorted(second), sorted(whole))
 		}
 	}
-	panic(http.ErrAbortHandler)
-}
-
-// hang holds a request until its client leaves.
-func hang(r *http.Request) {
-	select {
-	case <-r.Context().Done():
-	case <-time.After(time.Minute):
+	if before := awk(t, awks[0], "answers.awk", vars+";changed=1", whole).stdout; answerLines(before) != strings.ReplaceAll(answerLines(whole), "answer|", "before|") {
+		t.Errorf("after a change: got\n%s", before)
 	}
-	panic(http.ErrAbortHandler)
 }
 
-// gateway serves the answers to requests for the path / of host.
-func (a answers) gateway(t *testing.T, host string) *httptest.Server {
-	return httptest.NewServer(a.handler(t, host, "/"))
-}
-
-func (a answers) handler(t *testing.T, host, path string) http.Handler {
-	var n atomic.Int64
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != host || r.URL.RequestURI() != path || r.Method != "GET" {
-			t.Errorf("the gateway got %s %s of host %s, want GET %s of %s", r.Method, r.RequestURI, r.Host, path, host)
+// Silence is what fails since anything was answered: 5 is too much.
+func TestAnswersSeeSilence(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before, in string
+		want       string
+	}{
+		"a time-out of the first":            {"", wrote("", waits), "5|0"},
+		"two of others":                      {"silent|0|1\n", wrote("", waits) + wrote("", waits), "6|1"},
+		"and one":                            {"silent|0|1\n", wrote("", waits), "3|1"},
+		"a refusal":                          {"silent|3|1\n", wrote("", refuses), "4|1"},
+		"an answer of an error, at any time": {"silent|4|0\n", wrote("HTTP/1.1 500 x\n\n", "0|500|0|0|") + wrote("", refuses), "0|1"},
+	} {
+		got := awk(t, awks[0], "answers.awk", "mark=M", tt.before+"curl|1|0|0\n", "M curl|1\n"+tt.in).stdout
+		if first, _, _ := strings.Cut(got, "\n"); first != "silent|"+tt.want {
+			t.Errorf("%s: got %s, want %s", name, first, tt.want)
 		}
-		a.ServeHTTP(w, r, int(n.Add(1)-1))
-	})
+	}
 }

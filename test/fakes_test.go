@@ -1,34 +1,31 @@
 package test
 
 import (
+	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
+	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"text/template"
+	"time"
 )
 
-// The scripts run against a stand-in for the cluster's API server and one for
-// the ingress gateway. Where kubectl is installed, each case runs with it; and
-// everywhere with the stub that this test binary is under the name kubectl.
+// The scripts run beside stand-ins for the cluster's API server and for the
+// ingress gateway, with this test binary under the name kubectl. One test runs
+// with kubectl itself, where it is installed.
 
 func TestMain(m *testing.M) {
-	switch filepath.Base(os.Args[0]) {
-	case "kubectl":
+	if filepath.Base(os.Args[0]) == "kubectl" {
 		syscall.Exit(stubKubectl(os.Args[1:])) // without what -race and -cover do at os.Exit
-	case "curl":
-		syscall.Exit(stubCurl(os.Args[1:]))
 	}
 	// the commands under test are those of the README, given where it stands
 	if err := os.Chdir(".."); err != nil {
@@ -37,188 +34,146 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const routeHost = "stock-service-example.default.example.com"
+const (
+	knativeAPI = "/apis/serving.knative.dev/v1"
+	routeHost  = "stock-service-example.default.example.com"
+)
 
 // object is a Kubernetes object, as JSON has it.
 type object = map[string]any
 
-// target is an entry of a Knative Service's status.traffic.
-type target struct {
-	revision, tag string
-	percent       int
+// ksvc is a state of the Knative Service stock-service-example. Its traffic is
+// REVISION,TAG,PERCENT for each entry, with @latest in the spec for what
+// follows the latest revision. A field that is not given is what it is where
+// all is well.
+type ksvc struct {
+	spec, status  string
+	latest        string // v3
+	edited, seen  int    // generations
+	ready, routes string // STATUS REASON MESSAGE of these conditions
+	url           string // "-" for none
 }
 
-// service is a state of the Knative Service stock-service-example.
-func service(generation, observed int, ready, reason, message string, traffic ...target) object {
-	entries, wanted, latest := []any{}, []any{}, ""
-	for _, t := range traffic {
-		entry := object{"revisionName": "stock-service-example-" + t.revision, "percent": t.percent}
-		if t.tag != "" {
-			entry["tag"] = t.tag
-			entry["url"] = "http://" + t.tag + "-stock-service-example.default.example.com"
-		}
-		entries = append(entries, entry)
-		want := maps.Clone(entry)
-		delete(want, "url")
-		if t.tag == "latest" {
-			delete(want, "revisionName")
-			want["latestRevision"] = true
-			latest = "stock-service-example-" + t.revision
-		}
-		wanted = append(wanted, want)
+func (s ksvc) object() object {
+	s.latest, s.url = cmp.Or(s.latest, "v3"), cmp.Or(s.url, "http://"+routeHost)
+	s.edited = cmp.Or(s.edited, 1)
+	s.status = cmp.Or(s.status, strings.ReplaceAll(s.spec, "@latest", s.latest))
+	status := object{
+		"observedGeneration": cmp.Or(s.seen, s.edited), "latestCreatedRevisionName": s.latest, "url": s.url,
+		"conditions": []any{object{"type": "ConfigurationsReady", "status": "True"}, condition("Ready", cmp.Or(s.ready, "True")),
+			condition("RoutesReady", cmp.Or(s.routes, s.ready, "True"))},
+		"traffic": entries(s.status, s.url),
+	}
+	if s.url == "-" {
+		delete(status, "url")
 	}
 	return object{
 		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
-		"metadata": object{"name": "stock-service-example", "namespace": "default", "generation": generation},
-		"spec":     object{"traffic": wanted},
-		"status": object{
-			"observedGeneration":        observed,
-			"latestCreatedRevisionName": latest,
-			"url":                       "http://stock-service-example.default.example.com",
-			"conditions": []any{
-				object{"type": "ConfigurationsReady", "status": "True"},
-				object{"type": "Ready", "status": ready, "reason": reason, "message": message},
-			},
-			"traffic": entries,
-		},
+		"metadata": object{"name": "stock-service-example", "namespace": "default", "generation": s.edited},
+		"spec":     object{"traffic": entries(s.spec, "")},
+		"status":   status,
 	}
 }
 
-func readyService(traffic ...target) object { return service(1, 1, "True", "", "", traffic...) }
-
-// lingering is a state in which Knative says that it is done, for some
-// milliseconds, and still has the traffic of before the last apply.
-func lingering(done object, before ...target) object {
-	status := maps.Clone(done["status"].(object))
-	status["traffic"] = readyService(before...)["status"].(object)["traffic"]
-	state := maps.Clone(done)
-	state["status"] = status
-	return state
+func condition(kind, words string) object {
+	status, rest, _ := strings.Cut(words, " ")
+	reason, message, _ := strings.Cut(rest, " ")
+	c := object{"type": kind, "status": status}
+	if reason != "" {
+		c["reason"], c["message"] = reason, message
+	}
+	return c
 }
 
-// created is a state whose latest revision is another than the one at the tag
-// latest, as it is until that one is ready.
-func created(revision string, state object) object {
-	state["status"].(object)["latestCreatedRevisionName"] = "stock-service-example-" + revision
-	return state
+func entries(traffic, url string) []any {
+	all := []any{}
+	for entry := range strings.FieldsSeq(traffic) {
+		part := strings.Split(entry, ",")
+		e := object{"revisionName": part[0]}
+		if part[0] == "@latest" {
+			e = object{"latestRevision": true}
+		}
+		if percent, _ := strconv.Atoi(part[2]); percent > 0 {
+			e["percent"] = percent
+		}
+		if part[1] != "" {
+			e["tag"] = part[1]
+			if url != "" {
+				e["url"] = strings.Replace(url, "://", "://"+part[1]+"-", 1)
+			}
+		}
+		all = append(all, e)
+	}
+	return all
 }
 
-// without is a state whose status lacks a field.
-func without(field string, state object) object {
-	delete(state["status"].(object), field)
-	return state
-}
-
-// at is a state whose route has another URL.
-func at(url string, state object) object {
-	state["status"].(object)["url"] = url
-	return state
-}
-
-// secured is a state in which the route's URLs are https.
-func secured(state object) object {
-	text, _ := json.Marshal(state)
-	var out object
-	json.Unmarshal([]byte(strings.ReplaceAll(string(text), "http://", "https://")), &out)
-	return out
-}
-
-var (
-	allV1     = []target{{"v1", "", 100}}
-	split5050 = []target{{"v1", "v1", 50}, {"v2", "v2", 50}, {"v3", "latest", 0}}
-	split433  = []target{{"v1", "v1", 40}, {"v2", "v2", 30}, {"v3", "v3", 30}, {"v3", "latest", 0}}
-)
-
-// gatewayService is the ingress gateway's Service with the addresses of its
-// load balancer, IPs or names.
-func gatewayService(addresses ...string) object {
-	ingress := []any{}
-	for _, a := range addresses {
+// gateway is the ingress gateway's Service: the addresses of its load balancer,
+// IPs or names, and its ports, NAME:PORT each.
+func gateway(addresses, ports string) object {
+	ingress, all := []any{}, []any{}
+	for a := range strings.FieldsSeq(addresses) {
 		key := "hostname"
 		if net.ParseIP(a) != nil {
 			key = "ip"
 		}
 		ingress = append(ingress, object{key: a})
 	}
+	for p := range strings.FieldsSeq(ports) {
+		name, port, _ := strings.Cut(p, ":")
+		number, _ := strconv.Atoi(port)
+		all = append(all, object{"name": name, "port": number})
+	}
 	return object{
-		"apiVersion": "v1", "kind": "Service",
-		"metadata": object{"name": "istio-ingressgateway", "namespace": "istio-system"},
-		"spec":     object{"ports": []any{object{"name": "http2", "port": 80}}},
-		"status":   object{"loadBalancer": object{"ingress": ingress}},
+		"apiVersion": "v1", "kind": "Service", "metadata": object{"name": "istio-ingressgateway", "namespace": "istio-system"},
+		"spec": object{"ports": all}, "status": object{"loadBalancer": object{"ingress": ingress}},
 	}
 }
 
 // cluster is what the stand-in API server knows.
 type cluster struct {
-	noKnative bool
-	states    []object // of the Knative Service, one for each time it is asked for; nil if it is not there
-	services  []object // of the namespace istio-system
-	pods      []object
-	asked     atomic.Int64       // how often it was asked for the Knative Service
-	patched   func(state object) // sees the Service after each patch of it
-	mu        sync.Mutex
-}
-
-// waitingPod is a pod whose container waits, beside its running queue-proxy.
-func waitingPod(reason, message string) object {
-	return object{
-		"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "stock-service-example-v3-deployment-1"},
-		"status": object{"containerStatuses": []any{
-			object{"name": "queue-proxy", "state": object{"running": object{}}},
-			object{"name": "user-container", "state": object{"waiting": object{"reason": reason, "message": message}}},
-		}},
-	}
+	states  []ksvc                            // one for each time it is asked for
+	gateway object                            // the Service istio-ingressgateway
+	pods    string                            // REASON MESSAGE of a waiting pod of v3
+	fault   func(n int, r *http.Request) bool // tells at each question for the Service that it answers with an error
+	asked   atomic.Int64
 }
 
 func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	const knative, core = "/apis/serving.knative.dev/v1", "/api/v1"
-	switch path := r.URL.Path; {
-	case path == "/api":
+	const core = "/api/v1"
+	switch path := r.URL.Path; path {
+	case "/api":
 		reply(w, 200, object{"kind": "APIVersions", "versions": []string{"v1"}})
-	case path == "/apis":
-		reply(w, 200, c.groups())
-	case path == core:
-		reply(w, 200, resources("v1",
-			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"svc"}},
+	case "/apis":
+		version := object{"groupVersion": "serving.knative.dev/v1", "version": "v1"}
+		group := object{"name": "serving.knative.dev", "versions": []any{version}, "preferredVersion": version}
+		reply(w, 200, object{"kind": "APIGroupList", "apiVersion": "v1", "groups": []any{group}})
+	case core:
+		reply(w, 200, resources("v1", object{"name": "services", "kind": "Service", "namespaced": true},
 			object{"name": "pods", "kind": "Pod", "namespaced": true}))
-	case path == knative && !c.noKnative:
+	case knativeAPI:
 		reply(w, 200, resources("serving.knative.dev/v1",
 			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"ksvc"}}))
-	case path == knative+"/namespaces/default/services/stock-service-example" && len(c.states) > 0:
-		c.asked.Add(1)
-		state := c.states[0]
-		if len(c.states) > 1 {
-			c.states = c.states[1:]
-		}
-		if state == nil {
-			reply(w, 404, failure(404, "NotFound", "services.serving.knative.dev not found"))
+	case knativeAPI + "/namespaces/default/services/stock-service-example":
+		n := int(c.asked.Add(1))
+		if c.fault != nil && c.fault(n, r) {
+			reply(w, 500, failure(500, "InternalError", "etcd is away"))
 			return
 		}
-		reply(w, 200, state)
-	case path == core+"/namespaces/default/pods" && r.URL.Query().Get("labelSelector") == "serving.knative.dev/revision=stock-service-example-v3":
-		reply(w, 200, list(c.pods))
-	case path == core+"/namespaces/default/pods":
-		reply(w, 200, list(nil))
-	case path == core+"/namespaces/istio-system/services/istio-ingressgateway" && len(c.services) > 0:
-		reply(w, 200, c.services[0])
-	case strings.HasPrefix(path, core+"/namespaces/") && strings.Count(path, "/") == 4:
-		reply(w, 200, object{"apiVersion": "v1", "kind": "Namespace", "metadata": object{"name": filepath.Base(path)}})
-	case strings.HasPrefix(path, core):
-		reply(w, 404, failure(404, "NotFound", fmt.Sprintf("services %q not found", filepath.Base(path))))
+		reply(w, 200, c.states[min(n, len(c.states))-1].object())
+	case core + "/namespaces/default/pods":
+		var items []object
+		if reason, message, ok := strings.Cut(c.pods, " "); ok && strings.HasSuffix(r.FormValue("labelSelector"), "=v3") {
+			items = append(items, object{"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "p"}, "status": object{"containerStatuses": []any{
+				object{"state": object{"running": object{"startedAt": "2026-11-27T00:00:00Z"}}},
+				object{"state": object{"waiting": object{"reason": reason, "message": message}}},
+			}}})
+		}
+		reply(w, 200, list(items))
+	case core + "/namespaces/istio-system/services/istio-ingressgateway":
+		reply(w, 200, c.gateway)
 	default:
-		reply(w, 404, failure(404, "NotFound", fmt.Sprintf("services.serving.knative.dev %q not found", filepath.Base(path))))
+		reply(w, 404, failure(404, "NotFound", fmt.Sprintf("%q not found", filepath.Base(path))))
 	}
-}
-
-func (c *cluster) groups() object {
-	groups := []any{}
-	if !c.noKnative {
-		version := object{"groupVersion": "serving.knative.dev/v1", "version": "v1"}
-		groups = append(groups, object{"name": "serving.knative.dev", "versions": []any{version}, "preferredVersion": version})
-	}
-	return object{"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 }
 
 func resources(version string, all ...object) object {
@@ -245,162 +200,160 @@ func reply(w http.ResponseWriter, status int, body object) {
 	json.NewEncoder(w).Encode(body)
 }
 
-// stubKubectl does what the scripts use of kubectl: get KIND [NAME] and patch,
-// printed by a JSONPath.
+// stubKubectl does what the scripts use of kubectl: get KIND [NAME], printed by
+// a go-template, and patch with a merge patch.
 func stubKubectl(args []string) int {
-	fmt.Fprintln(os.Stderr, "Warning: this is no reason to fail")
-	if args[0] == "config" {
+	flags, words := map[string]string{}, []string{}
+	for i := 0; i < len(args); i++ {
+		name, isFlag := strings.CutPrefix(args[i], "--")
+		if !isFlag {
+			words = append(words, args[i])
+		} else if name, value, ok := strings.Cut(name, "="); ok {
+			flags[name] = value
+		} else {
+			i++
+			flags[name] = args[i]
+		}
+	}
+	if words[0] == "config" {
 		fmt.Println("c")
 		return 0
 	}
-	kind, name, namespace, format, selector, patch, manager := args[1], "", "", "", "", "", ""
-	for i, a := range args[2:] {
-		switch before := args[i+1]; {
-		case i == 0 && !strings.HasPrefix(a, "-"):
-			name = "/" + a
-		case before == "--namespace":
-			namespace = "/namespaces/" + a
-		case before == "--selector":
-			selector = "?labelSelector=" + url.QueryEscape(a)
-		case before == "--patch":
-			patch = a
-		case before == "--field-manager":
-			manager = "?fieldManager=" + a
-		case before == "--output":
-			format = strings.TrimPrefix(a, "jsonpath=")
-		}
+	api, resource := knativeAPI, "services"
+	switch words[1] {
+	case "service", "pods":
+		api, resource = "/api/v1", strings.TrimSuffix(words[1], "s")+"s"
+	case "revisions":
+		resource = "revisions"
 	}
-	body, err := stubAsk(map[string]string{
-		"ksvc":      "/apis/serving.knative.dev/v1" + namespace + "/services" + name + manager,
-		"revisions": "/apis/serving.knative.dev/v1" + namespace + "/revisions" + selector,
-		"pods":      "/api/v1" + namespace + "/pods" + selector,
-		"service":   "/api/v1" + namespace + "/services" + name,
-	}[kind], patch)
-	if kind == "ksvc" && err != nil && strings.Contains(err.Error(), "NotFound") {
-		if _, missing := stubAsk("/apis/serving.knative.dev/v1", ""); missing != nil {
-			err = errors.New(`error: the server doesn't have a resource type "ksvc"`)
-		}
+	query := url.Values{"labelSelector": {flags["selector"]}, "fieldManager": {flags["field-manager"]}}
+	path := api + "/namespaces/" + flags["namespace"] + "/" + resource
+	for _, name := range words[2:] {
+		path += "/" + name
+	}
+	method := http.MethodGet
+	if words[0] == "patch" {
+		method = http.MethodPatch
+	}
+	req, err := http.NewRequest(method, os.Getenv("STUB_SERVER")+path+"?"+query.Encode(), strings.NewReader(flags["patch"]))
+	if err == nil {
+		req.Header.Set("Content-Type", "application/merge-patch+json")
+		err = stubPrint(req, strings.TrimPrefix(flags["output"], "go-template="))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if text, ok := strings.CutPrefix(format, "go-template="); ok {
-		if err := template.Must(template.New("").Parse(text)).Execute(os.Stdout, body); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return 0
-	}
-	fmt.Print(printed(format, body))
 	return 0
 }
 
-// stubAsk gets what is at path, or patches it.
-func stubAsk(path, patch string) (body object, err error) {
-	method := http.MethodGet
-	if patch != "" {
-		method = http.MethodPatch
-	}
-	server := os.Getenv("STUB_SERVER")
-	req, err := http.NewRequest(method, server+path, strings.NewReader(patch))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/merge-patch+json")
+func stubPrint(req *http.Request, format string) error {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("The connection to the server %s was refused - did you specify the right host or port?", server)
+		return fmt.Errorf("The connection to the server %s was refused - did you specify the right host or port?", req.URL.Host)
 	}
 	defer resp.Body.Close()
-	decoder := json.NewDecoder(resp.Body)
-	decoder.UseNumber()
-	err = decoder.Decode(&body)
+	var body object
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		return err
+	}
 	if body["kind"] == "Status" {
-		return nil, fmt.Errorf("Error from server (%s): %s", body["reason"], body["message"])
+		return fmt.Errorf("Error from server (%s): %s", body["reason"], body["message"])
 	}
-	return body, err
+	return template.Must(template.New("").Parse(format)).Execute(os.Stdout, body)
 }
 
-// printed is what kubectl's JSONPath makes of value, as far as the scripts use
-// it: text, {path} and {range path}...{end}.
-func printed(format string, value any) string {
-	var out strings.Builder
-	for {
-		text, rest, found := strings.Cut(format, "{")
-		out.WriteString(text)
-		if !found {
-			return out.String()
-		}
-		path, rest, _ := strings.Cut(rest, "}")
-		if over, isRange := strings.CutPrefix(path, "range "); isRange {
-			var each string
-			each, rest, _ = strings.Cut(rest, "{end}")
-			for _, v := range find(over, value) {
-				out.WriteString(printed(each, v))
-			}
-		} else {
-			for i, v := range find(path, value) {
-				if i > 0 {
-					out.WriteByte(' ')
-				}
-				if _, ok := v.([]any); ok {
-					v = asJSON(v)
-				}
-				fmt.Fprint(&out, v)
-			}
-		}
-		format = rest
-	}
+// answers is a stand-in gateway: it gives one of its answers after the other,
+// over and over.
+type answers []answer
+
+type answer struct {
+	status         int
+	revision, text string
+	header         string // one more, as "Name: value"
+	wait           time.Duration
+	raw            string // the whole of it, instead of all that
+	way            way
 }
 
-var step = regexp.MustCompile(`\.(\w+)(?:\[(?:\*|\?\(@\.(\w+)=='([^']*)'\))\])?`)
+// way is how an answer goes wrong.
+type way int
 
-// everywhere returns the values of a key at any depth.
-func everywhere(key string, value any) (found []any) {
-	switch value := value.(type) {
-	case []any:
-		for _, item := range value {
-			found = append(found, everywhere(key, item)...)
-		}
-	case object:
-		for k, v := range value {
-			if k == key {
-				found = append(found, v)
-			}
-			found = append(found, everywhere(key, v)...)
-		}
-	}
-	return found
+const (
+	whole     way = iota
+	noAnswer      // the connection is closed without one
+	truncated     // closed in the middle of the body
+	stalled       // left open in the middle of the body
+	silent        // left open without an answer
+)
+
+func from(revision string) answer {
+	return answer{status: 200, revision: revision, text: "Welcome to the " + revision + " app! \n"}
 }
 
-// find returns the values at a path of steps .key, .key[*] and
-// .key[?(@.of=='this')]; .key of a list is the list.
-func find(path string, value any) []any {
-	values := []any{value}
-	if path == "..['waiting','terminated']" {
-		return append(everywhere("waiting", value), everywhere("terminated", value)...)
+func (a answer) with(status int) answer       { a.status = status; return a }
+func (a answer) going(w way) answer           { a.way = w; return a }
+func (a answer) saying(header string) answer  { a.header = header; return a }
+func (a answer) after(d time.Duration) answer { a.wait = d; return a }
+
+func times(n int, all ...answer) (repeated answers) {
+	for range n {
+		repeated = append(repeated, all...)
 	}
-	for _, m := range step.FindAllStringSubmatch(path, -1) {
-		var next []any
-		for _, v := range values {
-			switch field := v.(object)[m[1]].(type) {
-			case nil:
-			case []any:
-				if !strings.HasSuffix(m[0], "]") {
-					next = append(next, field)
-					continue
-				}
-				for _, item := range field {
-					if of, _ := item.(object); m[2] == "" || of[m[2]] == m[3] {
-						next = append(next, item)
-					}
-				}
-			default:
-				next = append(next, field)
-			}
+	return repeated
+}
+
+// handler serves the answers to requests for a path of a host.
+func (a answers) handler(t *testing.T, host, path string) http.Handler {
+	var n atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != host || r.URL.RequestURI() != path {
+			t.Errorf("the gateway got %s of host %s, want %s of %s", r.RequestURI, r.Host, path, host)
 		}
-		values = next
+		a[int(n.Add(1)-1)%len(a)].ServeHTTP(w, r)
+	})
+}
+
+func (a answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	time.Sleep(a.wait)
+	switch {
+	case a.way == silent:
+		hang(r)
+	case a.way == noAnswer:
+		panic(http.ErrAbortHandler)
+	case a.raw != "":
+		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			io.WriteString(conn, a.raw)
+			conn.Close()
+		}
+		return
 	}
-	return values
+	if a.revision != "" {
+		w.Header().Set("X-Revision", a.revision)
+	}
+	if name, value, ok := strings.Cut(a.header, ": "); ok {
+		w.Header().Set(name, value)
+	}
+	if a.way != whole {
+		w.Header().Set("Content-Length", fmt.Sprint(len(a.text)+100))
+	}
+	w.WriteHeader(a.status)
+	io.WriteString(w, a.text)
+	if a.way == whole {
+		return
+	}
+	http.NewResponseController(w).Flush()
+	if a.way == stalled {
+		hang(r)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// hang holds a request until its client leaves.
+func hang(r *http.Request) {
+	select {
+	case <-r.Context().Done():
+	case <-time.After(time.Minute):
+	}
+	panic(http.ErrAbortHandler)
 }
