@@ -221,7 +221,7 @@ release() {
       look && is_ours || exit 1
     done
     run sleep "$pause"
-    [[ -z $check ]] || REVISION=$new PERCENT=$step run bash -c "$check" || { say "--check exits with $?" && exit 1; }
+    [[ -z $check ]] || CONTEXT=$context REVISION=$new PERCENT=$step run bash -c "$check" || { say "--check exits with $?" && exit 1; }
     look && is_ours || exit 1
   done
   trap '' HUP INT QUIT PIPE TERM
@@ -233,7 +233,7 @@ release() {
 main() {
   export SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
   unset DOMAIN_NAME # with it, run-test.sh would not ask the cluster
-  scripts=$(dirname "$(readlink -f "$0")") ours='' warned='' error=''
+  scripts=$(readlink -f "$0") scripts=${scripts%/*} ours='' warned='' error=''
   read_options "$@"
   context=${context:-$(kubectl config current-context 2>/dev/null || true)}
   say "the Service $SVC_NAME in namespace $NAMESPACE${context:+ of context $context}"
