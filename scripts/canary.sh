@@ -61,7 +61,7 @@ readonly FIELDS="{{with .metadata.annotations}}{{with index . \"$KEPT\"}}{{.}}{{
   if eq $field "f:traffic"}}{{$by}} {{end}}{{end}}{{end}}
 {{.metadata.resourceVersion}} {{.metadata.generation}} {{with .status}}{{or .observedGeneration 0}} {{
   or .latestCreatedRevisionName "-"}} {{or .latestReadyRevisionName "-"}}
-{{range .traffic}}{{if .latestRevision}}@latest{{else}}{{.revisionName}}{{end}},{{or .tag ""}},{{or .percent 0}} {{end}}
+{{range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}} {{end}}
 {{range .conditions}}{{.type}}={{.status}} {{with .reason}}({{.}}) {{end}}{{end}}{{end}}'
 
 kube() { kubectl "$@" --namespace "$NAMESPACE" ${context:+--context "$context"} --request-timeout=10s; }
@@ -154,7 +154,7 @@ go_back() {
   while ((SECONDS < until)); do
     if list_failed && [[ -n $failed && $(percent_of "$failed") != 100 ]]; then share "$failed" 0; fi
     move "$list" || break
-    if [[ $generation == "$observed" && $traffic == "$served" && " $conditions " == *" RoutesReady=True "* ]] &&
+    if [[ $generation == "$observed" && ${traffic//@latest/$ready} == "$served" && " $conditions " == *" RoutesReady=True "* ]] &&
       ask "${paths[0]}" --requests 100 --enough --fail-fast --failures-of "$new"; then
       say "the gateway has the traffic of before, set by $writers${failed:+, but for what has failed: $failed}"
       forget && return 0
