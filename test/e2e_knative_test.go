@@ -56,6 +56,7 @@ func failedRevisionBlocks(t *testing.T, w *walk) {
 	w.stays(t, "crash", percents, "50 50")
 	w.patch(t, "crash", asJSON(traffic("crash-v1,,100")))
 	w.await(t, "crash", percents, "100")
+	w.told(t, w.bash(t, 1, "SVC_NAME=crash scripts/pin.sh"), "crash-v2, the latest revision, is starting, or has failed")
 }
 
 func releaseRevives(t *testing.T, w *walk) {
