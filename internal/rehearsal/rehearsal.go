@@ -24,7 +24,7 @@ func RevisionName(tag string) string { return service + "-" + tag }
 type gateway struct {
 	revision func(tag string) http.Handler
 	draw     func(n int) int
-	origins  http.CrossOriginProtection
+	api      http.Handler
 
 	changing sync.Mutex
 	traffic  atomic.Pointer[traffic]
@@ -45,6 +45,10 @@ type traffic struct {
 // does; many goroutines call it.
 func New(split Split, revision func(tag string) http.Handler, draw func(n int) int) http.Handler {
 	g := &gateway{revision: revision, draw: draw}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+path, g.tell)
+	mux.HandleFunc("PUT "+path, g.put)
+	g.api = new(http.CrossOriginProtection).Handler(mux)
 	g.traffic.Store(&traffic{revisions: map[string]http.Handler{}})
 	g.change(split, "") // has no error, since ParseSplit has checked
 	return g
@@ -73,7 +77,7 @@ func (g *gateway) change(split Split, latest string) error {
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == path {
-		g.serveSplit(w, r)
+		g.api.ServeHTTP(w, r)
 		return
 	}
 	host, _, _ := strings.Cut(r.Host, ":")

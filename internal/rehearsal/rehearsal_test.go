@@ -116,16 +116,16 @@ func TestHosts(t *testing.T) {
 
 func TestSplitIsTold(t *testing.T) {
 	handler := rehearse(t, "v1=50,v2=50,v3=0", func(int) int { return 0 })
-	const asJSON = `{"split":"v1=50,v2=50,v3=0","latest":"v3","service":"stock-service-example","files":[` +
-		`{"file":"revision-v1.yaml","split":"v1=100","latest":"v1","does":"v1 has all the traffic"},`
-	for _, test := range []struct{ method, host, accept, contentType, begins string }{
-		{"GET", "localhost:8080", "*/*", "text/plain; charset=utf-8", "v1=50,v2=50,v3=0\n"},
-		{"HEAD", "v3.localhost:8080", "text/html", "text/plain; charset=utf-8", "v1=50,v2=50,v3=0\n"}, // net/http drops the body
-		{"GET", "nowhere.localhost", "application/json", "application/json", asJSON},
+	const asJSON = `{"files":[{"file":"revision-v1.yaml","split":"v1=100","latest":"v1","does":"v1 has all the traffic"},`
+	const last = `],"latest":"v3","service":"stock-service-example","split":"v1=50,v2=50,v3=0"}` + "\n"
+	for _, test := range []struct{ method, host, accept, contentType, begins, ends string }{
+		{"GET", "localhost:8080", "*/*", "text/plain; charset=utf-8", "v1=50", ",v2=50,v3=0\n"},
+		{"HEAD", "v3.localhost:8080", "text/html", "text/plain; charset=utf-8", "v1=50", ",v2=50,v3=0\n"}, // net/http drops the body
+		{"GET", "nowhere.localhost", "application/json", "application/json", asJSON, last},
 	} {
 		w := send(handler, test.method, test.host, "/rehearsal", "", "Accept: "+test.accept)
 		want := http.Header{"Content-Type": {test.contentType}, "Vary": {"Accept"}, "X-Content-Type-Options": {"nosniff"}}
-		if w.Code != 200 || !reflect.DeepEqual(w.Header(), want) || !strings.HasPrefix(w.Body.String(), test.begins) {
+		if w.Code != 200 || !reflect.DeepEqual(w.Header(), want) || !strings.HasPrefix(w.Body.String(), test.begins) || !strings.HasSuffix(w.Body.String(), test.ends) {
 			t.Errorf("%v: %d %v %s", test, w.Code, w.Header(), w.Body)
 		}
 	}
@@ -226,7 +226,7 @@ func TestWhoMayChangeTheSplit(t *testing.T) {
 		if w.Code != test.status || (split == "v2=100\n") != (test.status == 200) {
 			t.Errorf("%s with %s: %d %s, want %d; the split is %s", test.method, test.header, w.Code, w.Body, test.status, split)
 		}
-		if test.status == 405 && (w.Header().Get("Allow") != "GET, HEAD, PUT" || w.Body.String() != "method "+test.method+" not allowed, require GET, HEAD or PUT\n") {
+		if test.status == 405 && (w.Header().Get("Allow") != "GET, HEAD, PUT") {
 			t.Errorf("%s: %v %s", test.method, w.Header(), w.Body)
 		}
 	}
