@@ -232,11 +232,16 @@ func isKilled(t *testing.T, w *walk) {
 }
 
 func usersMeetFailures(t *testing.T, w *walk) {
-	canary := deployed(t, w, "users", "", "")
-	check := "--preview 5 --steps 50 --requests 50 --check examples/check-queue-proxy.sh "
+	canary := deployed(t, w, "users", "", `QUOTE_URL "http://127.0.0.1:9/{ticker}"`) + "--preview 5 --steps 50 --requests 50 --check examples/check-queue-proxy.sh"
 	w.write(t, "examples/check-queue-proxy.sh", read(t, "examples/check-queue-proxy.sh"))
-	w.told(t, w.bash(t, 0, canary+check), "0 of ", "ok: users-v2 has 50% of the traffic")
-	w.bash(t, 0, "kubectl apply -f users.yaml && SVC_NAME=users ./latest-run-test.sh")
-	users := "while ./run-test.sh --tag latest --path /404 10 >/dev/null 2>&1; do :; done"
-	_ = users
+	w.told(t, w.bash(t, 0, canary), "0 of ", "ok: users-v2 has 50% of the traffic")
+	w.bash(t, 0, "kubectl apply -f users.yaml")
+	users := exec.Command("bash", "-c", "while :; do SVC_NAME=users ./run-test.sh --path /stock/AAPL 5; done")
+	users.Dir, users.Env, users.SysProcAttr = w.dir, append(users.Environ(), "NAMESPACE="+w.namespace), &syscall.SysProcAttr{Setpgid: true}
+	if err := users.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Kill(-users.Process.Pid, syscall.SIGKILL); users.Wait() })
+	w.told(t, w.bash(t, 1, canary), "--check exits with 1", "the gateway has the traffic of before, set by canary.sh")
+	w.has(t, "users", "users-v1,v1,100 @latest,latest,0")
 }
