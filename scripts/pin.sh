@@ -21,7 +21,7 @@ refuse_what_moves() { # what cannot be told from a release that is going on
   [[ $route == True* && $(field serves | sort -u) =~ ^("$ready")?$ ]] ||
     die 1 "its traffic changes, or is not in force (${route:-edited just now}): run-test.sh says why"
   [[ $(field ConfigurationsReady) =~ ^True || $(field ConfigurationsReady) =~ ^False && $created != "$ready" ]] ||
-    die 1 "$created, the latest revision, is starting, or was ready and has failed: wait, or roll back first"
+    die 1 "$created, the latest revision, is starting, or has failed: wait, or apply one that gets ready"
   [[ -n $move ]] || ! grep '^[^-].* latest ' <<<"$traffic" || die 1 "that revision has the tag latest: see --move-tag"
 }
 plan() { # a revision that stands there twice without a tag would never be Ready

@@ -5,6 +5,7 @@ package test
 import (
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -18,28 +19,26 @@ func TestE2EKnative(t *testing.T) {
 	for _, name := range glob(t, "examples/kustomize/*") {
 		w.write(t, name, strings.Replace(w.manifest(t, name), "namespace: shop", "namespace: "+w.namespace, 1))
 	}
-	t.Run("", func(t *testing.T) { // ends when all have, before the clean-up
-		for name, fact := range map[string]func(*testing.T, *walk){
-			"a revision that has failed blocks the list":  failedRevisionBlocks,
-			"without names a release revives the bad one": releaseRevives,
-			"a name that is taken is noticed late":        nameIsTaken,
-			"a rollout takes the tag latest along":        rolloutOfTheTag,
-			"a revision listed twice is never Ready":      listedTwice,
-			"a live service keeps its split":              liveService,
-			"the traffic has an owner":                    trafficHasAnOwner,
-			"the server alone sees a wrong field":         wrongField,
-		} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				fact(t, w)
-			})
-		}
-	})
+	var all sync.WaitGroup
+	for name, fact := range map[string]func(*testing.T, *walk){
+		"a revision that has failed blocks the list":  failedRevisionBlocks,
+		"without names a release revives the bad one": releaseRevives,
+		"a name that is taken is noticed late":        nameIsTaken,
+		"a rollout takes the tag latest along":        rolloutOfTheTag,
+		"a revision listed twice is never Ready":      listedTwice,
+		"a live service keeps its split":              liveService,
+		"the traffic has an owner":                    trafficHasAnOwner,
+		"the server alone sees a wrong field":         wrongField,
+		"probes are spared":                           probesAreSpared,
+	} {
+		all.Go(func() { t.Run(name, func(t *testing.T) { fact(t, w) }) }) // all at once, on few cores, too
+	}
+	all.Wait()
 }
 
 const (
 	percents = "{.status.traffic[*].percent}"
-	served  = "{.status.traffic[*].revisionName}"
+	names    = "{.status.traffic[*].revisionName}"
 	reason   = `{.status.conditions[?(@.type=="Ready")].reason}`
 )
 
@@ -50,28 +49,29 @@ func failedRevisionBlocks(t *testing.T, w *walk) {
             - name: ERROR_RATE
               valueFrom: {configMapKeyRef: {name: crash, key: rate}}`)
 	w.bash(t, 0, `kubectl patch configmap crash --namespace $NAMESPACE --patch '{"data": {"rate": "nonsense"}}'
-		kubectl delete pod --namespace $NAMESPACE --selector served.knative.dev/revision=crash-v2 --wait=false`)
+		kubectl delete pod --namespace $NAMESPACE --selector serving.knative.dev/revision=crash-v2 --wait=false`)
 	w.await(t, "crash", `{.status.conditions[?(@.type=="ConfigurationsReady")].status}`, "False")
 	w.patch(t, "crash", asJSON(traffic("crash-v1,,100 crash-v2,tag,0")))
 	w.await(t, "crash", `{.status.conditions[?(@.type=="RoutesReady")].reason}`, "RevisionMissing")
 	w.stays(t, "crash", percents, "50 50")
 	w.patch(t, "crash", asJSON(traffic("crash-v1,,100")))
 	w.await(t, "crash", percents, "100")
+	w.told(t, w.bash(t, 1, "SVC_NAME=crash scripts/pin.sh"), "crash-v2, the latest revision, is starting, or has failed")
 }
 
 func releaseRevives(t *testing.T, w *walk) {
 	for _, v := range []string{"v1", "v2", "v1"} {
 		w.ready(t, "revive", v, "")
 	}
-	w.apply1(t, 0, "revive", "v3", "", image(), "dev.local/none:v1")
-	w.await(t, "revive", served, "revive-v2")
+	w.applies(t, 0, "revive", "v3", "", image(), "dev.local/none:v1")
+	w.await(t, "revive", names, "revive-v2")
 }
 
 func nameIsTaken(t *testing.T, w *walk) {
 	w.ready(t, "taken", "v1", "taken-v1,,100")
 	w.ready(t, "taken", "v2", "taken-v1,,100")
-	w.told(t, w.apply1(t, 1, "taken", "v2", "taken-v1,,100", "value: v2", "value: other"), "without a name change")
-	w.apply1(t, 0, "taken", "v1", "taken-v1,,100", "value: v1", "value: other")
+	w.told(t, w.applies(t, 1, "taken", "v2", "taken-v1,,100", "value: v2", "value: other"), "without a name change")
+	w.applies(t, 0, "taken", "v1", "taken-v1,,100", "value: v1", "value: other")
 	w.await(t, "taken", reason, "RevisionNameTaken")
 	w.patch(t, "taken", asJSON(traffic("taken-v1,,10 taken-v2,,90")))
 	w.stays(t, "taken", percents, "100")
@@ -84,13 +84,13 @@ func nameIsTaken(t *testing.T, w *walk) {
 }
 
 func rolloutOfTheTag(t *testing.T, w *walk) {
-	slowly := []string{"namespace:", "annotations: {served.knative.dev/rollout-duration: 120s}\n  namespace:"}
+	slowly := []string{"namespace:", "annotations: {serving.knative.dev/rollout-duration: 120s}\n  namespace:"}
 	w.ready(t, "roll", "v1", "roll-v1,,100 @latest,latest,0", slowly...)
-	w.apply1(t, 0, "roll", "v2", "roll-v1,,100 @latest,latest,0", slowly...)
+	w.applies(t, 0, "roll", "v2", "roll-v1,,100 @latest,latest,0", slowly...)
 	w.await(t, "roll", `{.status.traffic[?(@.tag=="latest")].revisionName}`, "roll-v1 roll-v2")
 	w.await(t, "roll", reason, "RolloutInProgress")
 	w.patch(t, "roll", asJSON(traffic("roll-v1,,100 roll-v2,preview,0")))
-	w.await(t, "roll", served+reason, "roll-v1 roll-v2")
+	w.await(t, "roll", names+reason, "roll-v1 roll-v2")
 }
 
 func listedTwice(t *testing.T, w *walk) {
@@ -117,10 +117,10 @@ func liveService(t *testing.T, w *walk) {
 	w.file(t, "live", "v3", "")
 	w.bash(t, 0, "kubectl apply set-last-applied -f live-v3.yaml")
 	w.ready(t, "live", "v4", "")
-	w.await(t, "live", served+percents, "live-v1 live-v2 live-v480 20 0")
+	w.await(t, "live", names+percents, "live-v1 live-v2 live-v480 20 0")
 	w.ready(t, "live", "v4", split)
 	w.ready(t, "live", "v4", "")
-	w.await(t, "live", served+percents, "live-v4100")
+	w.await(t, "live", names+percents, "live-v4100")
 }
 
 func trafficHasAnOwner(t *testing.T, w *walk) {
@@ -145,6 +145,12 @@ func wrongField(t *testing.T, w *walk) {
 	w.told(t, w.bash(t, 0, build+" | kubectl apply --dry-run=server -f -"), "created")
 }
 
+func probesAreSpared(t *testing.T, w *walk) {
+	w.ready(t, "bad", "v1", "", env("RESOURCE", "v1"), env("RESOURCE", "v1", "ERROR_RATE", `"1"`, "LATENCY", "2s"))
+	w.told(t, w.bash(t, 1, "SVC_NAME=bad ./run-test.sh 5"), "5 of 5 requests failed: status 500 from bad-v1")
+	w.told(t, w.bash(t, 1, "SVC_NAME=bad ./run-test.sh 5 -- --user-agent kube-probe/1.36"), "name no revision")
+}
+
 // file writes revision-v1.yaml as that of another Service, with this split
 // and these changes.
 func (w *walk) file(t *testing.T, service, revision, split string, changes ...string) {
@@ -157,15 +163,15 @@ func (w *walk) file(t *testing.T, service, revision, split string, changes ...st
 	w.write(t, service+"-"+revision+".yaml", strings.NewReplacer(changes...).Replace(text))
 }
 
-// apply1 applies such a file.
-func (w *walk) apply1(t *testing.T, code int, service, revision, split string, changes ...string) string {
+// applies applies such a file.
+func (w *walk) applies(t *testing.T, code int, service, revision, split string, changes ...string) string {
 	w.file(t, service, revision, split, changes...)
 	return w.bash(t, code, "kubectl apply -f "+service+"-"+revision+".yaml")
 }
 
 // ready does it, and waits until the Service is Ready.
 func (w *walk) ready(t *testing.T, service, revision, split string, changes ...string) {
-	w.apply1(t, 0, service, revision, split, changes...)
+	w.applies(t, 0, service, revision, split, changes...)
 	w.bash(t, 0, "kubectl wait ksvc/"+service+" --namespace $NAMESPACE --timeout 180s --for condition=Ready")
 }
 
