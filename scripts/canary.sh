@@ -1,257 +1,243 @@
 #!/usr/bin/env bash
 set -feuo pipefail # -f: a * in a path is no pattern
-readonly KEPT=knative-sample.github.io/traffic-before-canary # the Service's annotation with the traffic of before
-readonly USAGE='usage: canary.sh [OPTIONS] [-- CURL-OPTIONS...]
-       canary.sh --put-back
-
+readonly USAGE="usage: canary.sh [OPTIONS] [-- CURL-OPTIONS...]
 Releases the latest revision of a Knative Service: asks it at its tag latest, and then gives it a rising percentage of
 the traffic, and the others the rest in proportion, as long as run-test.sh finds nothing wrong. At the first failure
 that decides, or a signal, it puts the traffic of before back.
 
   --path PATH       a path to ask (/); more paths, each with its own --path
   --preview N       requests to each path at the tag before anything moves, 0 for none (50)
-  --steps LIST      the percentages, rising ("5 25 50 100")
+  --steps LIST      the percentages, rising ('5 25 50 100')
   --requests N      requests to each path at each step, more where its percentage needs more (300)
-  --allow PERCENT   of the new revision'\''s answers may fail (0); those that name another revision may always
+  --allow PERCENT   of the new revision's answers may fail (0); those that name another revision may always
   --within S        a slower answer is a failure, but for a cold start
   --pause S         seconds that each step lasts after its requests (0)
   --check COMMAND   judges each step after that, with SVC_NAME, NAMESPACE, REVISION and PERCENT set
+  --wait S          seconds until the gateway must have a split (60)
   --put-back        puts the traffic back after a release that was cut off
-  --context NAME    kubectl'\''s context (the current one, to the end)
-  --timeout, --wait, --rate, --parallel, --revision-header are those of run-test.sh, as the variables: see its --help
+  --context NAME    kubectl's context (the current one, to the end)
+  --timeout, --rate, --parallel, --revision-header are those of run-test.sh, as the variables: see its --help
 
-Exits with 0 after the last step, with 1 if a step failed, with 2 if it could not try. Before the steps nothing moves:
-if a path or the preview fails, it exits as run-test.sh did.'
+Exits with 0 after the last step, with 1 if a step failed, with 2 if it could not try, and before as run-test.sh does."
 
 say() { printf 'canary.sh: %s\n' "$*" >&2; }
 refuse() { say "$@" && exit 2; }
-must() { [[ $2 =~ ^($3)$ ]] || refuse "$1 is $4, not \"$2\": see --help"; }
+check() { [[ $2 =~ ^($3)$ ]] || refuse "$1 is $4, not \"$2\": see --help"; }
 
 read_options() {
-  local step last=0
-  context='' act=release check='' preview=50 steps='5 25 50 100' requests=300 pause=0 paths=() options=() curl=()
+  local step last=0 name
+  context='' act=release check='' preview=50 steps='5 25 50 100' requests=300 pause=0 wait=60
+  paths=() options=() curl=()
   while (($#)); do
     case $1 in
       -h | --help) echo "$USAGE" && exit ;;
       --put-back) act=put_back && shift && continue ;;
       --) curl=("$@") && break ;;
       --path) paths+=("${2:-}") ;;
-      --preview | --steps | --requests | --pause | --check | --context) printf -v "${1#--}" %s "${2:-}" ;;
-      --allow | --within | --timeout | --wait | --rate | --parallel | --revision-header) options+=("$1" "${2:-}") ;;
+      --preview | --steps | --requests | --pause | --wait | --check | --context) printf -v "${1#--}" %s "${2:-}" ;;
+      --allow | --within | --timeout | --rate | --parallel | --revision-header) options+=("$1" "${2:-}") ;;
       *) refuse "there is no option \"$1\": see --help" ;;
     esac
     [[ -n ${2:-} ]] || refuse "$1 needs a value: see --help"
     shift 2
   done
   ((${#paths[@]})) || paths=(/)
-  must --preview "$preview" '0|[1-9][0-9]{0,4}' "a number of requests"
-  must --requests "$requests" '[1-9][0-9]{0,4}' "a number of requests"
-  must --pause "$pause" '0|[1-9][0-9]{0,4}' "a number of seconds"
-  must --steps "$steps" '([1-9][0-9]?|100)( ([1-9][0-9]?|100))*' "a list of whole percentages"
+  for name in preview requests pause wait; do
+    check "--$name" "${!name}" '0|[1-9][0-9]{0,4}' "a number up to 99999"
+  done
+  check --steps "$steps" '([1-9][0-9]?|100)( ([1-9][0-9]?|100))*' "a list of whole percentages"
   for step in $steps; do
-    ((step > last)) || refuse "--steps must rise, not be \"$steps\": see --help"
+    ((step > last && requests > 0)) || refuse "--steps rise, and --requests are more than 0: see --help"
     last=$step
   done
 }
 
-kube() { kubectl "$@" --namespace "$NAMESPACE" ${context:+--context "$context"} --request-timeout=10s; }
-
-# look reads the Service, all at once; what fails once is asked again. A list of traffic has REVISION,TAG,PERCENT for
-# each entry, with @latest for the one that follows the latest revision.
-readonly FIELDS='{{.metadata.resourceVersion}} {{.metadata.generation}}
-{{with .metadata.annotations}}{{with index . "'"$KEPT"'"}}{{.}}{{end}}{{end}}
+# A list of traffic has REVISION,TAG,PERCENT for each entry, with @latest for the one that follows the latest revision.
+# That of before the release is kept in an annotation of the Service, until the release is over.
+readonly KEPT=knative-sample.github.io/traffic-before-canary
+readonly FIELDS="{{with .metadata.annotations}}{{with index . \"$KEPT\"}}{{.}}{{end}}{{end}}"'
 {{range .spec.traffic}}{{or .revisionName "@latest"}},{{or .tag ""}},{{or .percent 0}} {{end}}
 {{range .metadata.managedFields}}{{$by := .manager}}{{range $field, $_ := index .fieldsV1 "f:spec"}}{{
   if eq $field "f:traffic"}}{{$by}} {{end}}{{end}}{{end}}
-{{with .status}}{{or .observedGeneration 0}} {{or .latestCreatedRevisionName "-"}} {{or .latestReadyRevisionName "-"}}
-{{range .traffic}}{{if .latestRevision}}@latest{{else}}{{.revisionName}}{{end}},{{or .tag ""}},{{or .percent 0}} {{end}}
+{{.metadata.resourceVersion}} {{.metadata.generation}} {{with .status}}{{or .observedGeneration 0}} {{
+  or .latestCreatedRevisionName "-"}} {{or .latestReadyRevisionName "-"}}
+{{range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}} {{end}}
 {{range .conditions}}{{.type}}={{.status}} {{with .reason}}({{.}}) {{end}}{{end}}{{end}}'
-look() {
+
+kube() { kubectl "$@" --namespace "$NAMESPACE" ${context:+--context "$context"} --request-timeout=10s; }
+
+look() { # reads the Service, all at once; what fails once is asked again
   local found tries=${1:-5}
   until found=$(kube get ksvc "$SVC_NAME" --output "go-template=$FIELDS"); do
-    ((--tries)) || return
+    ((--tries)) || return 1
     sleep 1
   done
   {
-    read -r version generation
     read -r kept
     read -r traffic
     read -r writers
-    read -r observed created ready
+    read -r version generation observed created ready
     read -r served
     read -r conditions
   } <<<"$found" || true
 }
-
+is_ours() { [[ $ours == *"|$traffic|"* ]]; }
 # patch changes what look has found: with its version, never over what somebody else has written since.
 patch() { # ANNOTATION [FIELD], as JSON
   local said
   said=$(trap '' HUP INT QUIT PIPE TERM # an edit on its way is not cut off
     kube patch ksvc "$SVC_NAME" --type merge --field-manager canary.sh --patch \
-      "{\"metadata\": {\"resourceVersion\": \"$version\", \"annotations\": {\"$KEPT\": $1}}${2:-}}" 2>&1 >/dev/null) || true
+      "{\"metadata\": {\"resourceVersion\": \"$version\", \"annotations\": {\"$KEPT\": $1}}$2}" 2>&1 >/dev/null) || true
   error=$(sed '/^Warning/d' <<<"$said")
   if [[ -z $warned ]]; then warned=yes && sed -n '/^Warning/p' <<<"$said" >&2; fi
 }
-forget() { look && patch null && [[ -z $error ]]; } # that a release is under way
-
-as_json() { # the list $1
-  sed -E 's/([^ ,]+),([^ ,]*),([0-9]+)/{"revisionName": "\1", "percent": \3, "tag": "\2"},/g; s/, "tag": ""//g
-    s/"revisionName": "@latest"/"latestRevision": true/g; s/.*/"spec": {"traffic": [&]}/; s/,]/]/' <<<"$1"
-}
-
-is_ours() { [[ $ours == *"|$traffic|"* ]]; }
-
+is_refused() { [[ $error == *"(Forbidden)"* || $error == *"denied the request"* ]]; }
 # move gives the Service the list $1, unless somebody else has changed the traffic. An answer can be lost while the edit
 # is made: what counts is what the Service has then.
 move() {
   local until=$((SECONDS + 20))
-  ours+="|$1|" error=''
-  while look && is_ours; do
-    if [[ $traffic == "$1" && $kept == "$before" ]]; then return; fi
-    if ((SECONDS > until)) || [[ $error =~ \(Forbidden\)|"denied the request" ]]; then break; fi
-    patch "\"$before\"" ", $(as_json "$1")"
+  ours+="|$1|" error="kubectl cannot get the Service"
+  while look && is_ours; do # in a trap, return alone would return what was before the trap
+    if [[ $traffic == "$1" ]] && { [[ $kept == "$before" ]] || is_refused; }; then return 0; fi
+    if ((SECONDS > until)) || is_refused; then break; fi
+    patch "\"$before\"" ", \"spec\": {\"traffic\": [$(in_json "$1")]}"
     if [[ -n $error ]]; then sleep 0.5; fi
   done
+  is_ours || error="$writers has changed it"
   return 1
 }
-
+in_json() {
+  sed -E 's/([^ ,]+),([^ ,]*),([0-9]+)/{"revisionName": "\1", "percent": \3, "tag": "\2"}/g; s/, "tag": ""//g
+    s/"revisionName": "@latest"/"latestRevision": true/g; s/} /}, /g' <<<"$1"
+}
+forget() { # that a release is under way
+  local tries=5
+  while look && [[ -n $kept ]] && ((tries--)); do patch null ''; done
+  [[ -z $kept ]] || say "the annotation $KEPT is still there: $error"
+}
 # share makes the list in which the revisions $1 have $2 percent, and the others the rest in proportion to what they
 # have before: running sums are rounded, so that all add up to 100. With 0 the revisions $1 are not in it, tags and
 # all. Nor is what has no percent and no tag: it would keep its pods, and never be collected.
 share() {
-  list=$(tr ' ' '\n' <<<"$before" | awk -F , -v its=" $1 " -v give="$2" -v latest="$new" '
-    { entry[NR] = $1 "," $2; percent[NR] = $3; mine[NR] = index(its, " " ($1 == "@latest" ? latest : $1) " ") }
-    { others += mine[NR] ? 0 : $3 }
-    END {
-      for (i = 1; i <= NR; i++) {
-        if (mine[i] && !give) continue
-        part = mine[i] || !others ? 0 : int((sum += percent[i]) * (100 - give) / others - given)
-        given += part
-        if (part || entry[i] !~ /,$/) printf "%s,%d ", entry[i], part
-      }
-    }')
+  list=$(tr ' ' '\n' <<<"$before" | awk -F , -v its=" $1 " -v latest="$new" -v give="$2" -v had="$(percent_of "$1")" '
+    index(its, " " ($1 == "@latest" ? latest : $1) " ") { if (give && $2 != "") printf "%s,%s,0 ", $1, $2; next }
+    { given += part = int((sum += $3) * (100 - give) / (100 - had) - given) }
+    part || $2 != "" { printf "%s,%s,%d ", $1, $2, part }')
   if (($2)); then list+="$1,,$2"; else list=${list% }; fi
 }
-
-# While a revision that has failed is in the list, Knative assigns nothing of it.
-list_failed() {
-  failed=$(kube get revisions --selector "serving.knative.dev/service=$SVC_NAME" --output 'go-template={{
-    range .items}}{{$name := .metadata.name}}{{with .status}}{{range .conditions}}{{if eq .type "Ready"}}{{
-    if or (eq .status "False") (and (eq $name "'"$new"'") (ne .status "True"))}}{{$name}} {{end}}{{end}}{{end}}{{end}}{{
-    end}}') && failed=${failed% }
+percent_of() { # the revisions $1 before
+  tr ' ' '\n' <<<"$before" | awk -F , -v its=" $1 " -v latest="$new" '
+    index(its, " " ($1 == "@latest" ? latest : $1) " ") { sum += $3 } END { print sum + 0 }'
 }
 
-# run starts a job in a process group of its own, and hears a signal at once: bash would wait for a command.
-run() {
+list_failed() { # while one of these is in the list, Knative assigns nothing of it
+  failed=$(kube get revisions --selector "serving.knative.dev/service=$SVC_NAME" --output 'go-template={{range .items}}
+    {{.metadata.name}}{{with .status}}{{range .conditions}}{{if eq .type "Ready"}} {{.status}}{{end}}{{end}}{{end}}
+    {{end}}' | awk -v new="$new" '$2 == "False" || ($1 == new && $2 != "True") { printf "%s ", $1 }')
+  failed=${failed% }
+}
+
+run() { # a job in a process group of its own; bash hears a signal only while it waits like this
   set -m
   "$@" </dev/null &
   set +m
   wait $!
 }
 ask() { # run-test.sh for the path $1
-  run bash "$scripts/../run-test.sh" ${context:+--context "$context"} --path "$1" "${@:2}" \
+  run bash "$scripts/../run-test.sh" ${context:+--context "$context"} --path "$1" --wait "$wait" "${@:2}" \
     ${options[@]+"${options[@]}"} ${curl[@]+"${curl[@]}"}
 }
-
-in_force() {
-  [[ $generation == "$observed" && " $conditions" == *" RoutesReady=True "* && $traffic == "$served" ]] &&
-    ask "${paths[0]}" --requests 100 --enough --fail-fast --failures-of "$new"
-}
-
-advise() {
-  say "$1 The traffic is $traffic, and was $before. To have that again: canary.sh --put-back. To keep what is:" \
-    "kubectl annotate ksvc $SVC_NAME --namespace $NAMESPACE${context:+ --context $context} $KEPT-"
-}
-
 # go_back is over when the gateway has the traffic of before, as far as its revisions are there.
 go_back() {
-  local until=$((SECONDS + 60)) failed='' error=''
+  local until=$((SECONDS + wait + 1)) failed=''
   list=$before
-  if look && ! is_ours; then until=0; fi
   while ((SECONDS < until)); do
-    if list_failed && [[ -n $failed ]]; then share "$failed" 0; fi
+    if list_failed && [[ -n $failed && $(percent_of "$failed") != 100 ]]; then share "$failed" 0; fi
     move "$list" || break
-    if in_force; then
-      forget
-      say "put back the traffic of before, and the gateway has it${failed:+, but for what has failed: $failed}"
-      return
+    if [[ $generation == "$observed" && ${traffic//@latest/$ready} == "$served" && " $conditions " == *" RoutesReady=True "* ]] &&
+      ask "${paths[0]}" --requests 100 --enough --fail-fast --failures-of "$new"; then
+      say "the gateway has the traffic of before, set by $writers${failed:+, but for what has failed: $failed}"
+      forget && return 0
     fi
     sleep 0.5
   done
   if [[ $traffic == "$list" ]]; then
-     say "put back, but not in force: $conditions"
+    say "the traffic is as before, but not in force: $conditions. To wait for it: canary.sh --put-back"
   else
-  advise "did NOT put back the traffic of before: ${error:-$writers has changed it}."
+    advise "did NOT put back the traffic of before: $error."
   fi
   return 1
 }
-
+advise() {
+  say "$1 The traffic is $(in_words "$traffic"), and was $(in_words "$before")." \
+    "To have that again: canary.sh --put-back. To keep what is: kubectl annotate ksvc $SVC_NAME" \
+    "--namespace $NAMESPACE${context:+ --context $context} $KEPT-"
+}
+in_words() { sed -E 's/([^ ,]+),([^ ,]*),([0-9]+)/\3% \1 (\2)/g; s/ \(\)//g; s/ ([0-9]+%)/, \1/g' <<<"$1"; }
 finish() {
   local status=$? job
   trap '' HUP INT QUIT PIPE TERM
-  for job in $(jobs -p); do kill -- "-$job" || true; done
-  if [[ -n $ours ]]; then status=1 && go_back; fi
+  for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done
+  [[ -z $ours ]] || go_back || status=1
   exit "$status"
 }
 
 put_back() {
   [[ -n $kept ]] || { say "no release was cut off: there is nothing to put back" && exit; }
-  before=$kept new=$created ours="|$traffic|"
-  go_back
+  before=$kept new=$created ours="|$traffic|" # for finish
 }
-
+# prepare finds whatever is wrong before anything moves.
 prepare() {
   local path
-  before=$kept
+  before=${kept:-$traffic} new=$created
   [[ -z $kept ]] || { advise "a release was cut off, or is under way." && exit 2; }
-  [[ " $traffic" == *" @latest,latest,"* ]] || refuse "the tag latest must be at latestRevision: true (see pin.sh --help)"
-  while look && [[ $conditions == *RolloutInProgress* ]]; do
-    say "waiting for Knative's gradual rollout, which moves the tag latest, too" && run sleep 5
-  done
-  before=$traffic new=$created
+  [[ " $traffic" == *" @latest,latest,"* ]] || refuse "no latestRevision: true has the tag latest: see pin.sh --help"
   list_failed || refuse "kubectl cannot get the revisions"
+  while look && [[ $conditions == *RolloutInProgress* ]]; do
+    say "waiting for Knative's gradual rollout, which moves the tag latest, too" && run sleep 2
+  done
   for path in "${paths[@]}"; do
     ask "$path" >/dev/null || ask "$path" >/dev/null || ask "$path" >/dev/null || exit
     ((preview == 0)) || ask "$path" --tag latest --requests "$preview" --fail-fast || exit
   done
-  look && [[ $traffic == "$before" && $created == "$new" && $ready == "$new" ]] ||
-    refuse "the Service was edited meanwhile, or $new is not ready: run-test.sh says which"
-  has=$(tr ' ' '\n' <<<"$before" | awk -F , -v new="$new" '$1 == new || $1 == "@latest" { n += $3 } END { print n + 0 }')
+  look || traffic=''
+  [[ "$traffic $created $ready" == "$before $new $new" ]] || refuse "the Service is not as it was, or $new is not ready"
+  has=$(percent_of "$new")
   ((has < ${steps##* })) || refuse "$new has $has% of the traffic already: apply the next revision (see pin.sh --help)"
 }
 
 release() {
   local step path
   prepare
-  trap finish EXIT
+  ours="|$before|"
   for step in $steps; do
     if ((step <= has)); then continue; fi
     say "$new gets $step% of the traffic"
     share "$new" "$step"
-    ours=${ours:-"|$before|"}
-    move "$list" || { say "cannot change the traffic: ${error:-$writers has changed it}" && exit 1; }
+    move "$list" || { say "cannot change the traffic: $error" && exit 1; }
     ours="|$list|"
     for path in "${paths[@]}"; do
       ask "$path" --requests "$requests" --enough --fail-fast --failures-of "$new" || exit 1
       look && is_ours || exit 1
     done
-    if [[ -n $check || $step != "${steps##* }" ]]; then run sleep "$pause"; fi
-    [[ -z $check ]] || REVISION=$new PERCENT=$step run bash -c "$check" || { say "--check exits with $?" && exit 1; }
+    run sleep "$pause"
+    [[ -z $check ]] || CONTEXT=$context REVISION=$new PERCENT=$step run bash -c "$check" || { say "--check exits with $?" && exit 1; }
     look && is_ours || exit 1
   done
   trap '' HUP INT QUIT PIPE TERM
   ours=''
-  forget || say "the release is over, but its annotation is still there: $error"
+  forget
   echo "ok: $new has $step% of the traffic"
 }
 
 main() {
   export SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
   unset DOMAIN_NAME # with it, run-test.sh would not ask the cluster
-  scripts=$(dirname "$(readlink -f "$0")") ours='' warned='' error=''
+  scripts=$(readlink -f "$0") scripts=${scripts%/*} ours='' warned='' error=''
   read_options "$@"
   context=${context:-$(kubectl config current-context 2>/dev/null || true)}
   say "the Service $SVC_NAME in namespace $NAMESPACE${context:+ of context $context}"
+  trap finish EXIT
   trap 'exit 1' HUP INT QUIT PIPE TERM
   look 2 || refuse "kubectl cannot get it"
   "$act"

@@ -5,45 +5,38 @@ package test
 import (
 	"cmp"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/knative-sample/rest-api-go/internal/rehearsal"
 )
 
 // TestE2E walks the article on the cluster that kubectl points at, with the
-// project's own files and scripts, in a namespace of its own. All the while
-// clients ask for / and /stock/AAPL, and none of their requests may fail.
+// project's own files and scripts, each walk in a namespace of its own. All the
+// while clients ask for / and /stock/AAPL, and none of their requests may fail.
 //
 //	go test -count=1 -tags e2e -run E2E -v -timeout 30m ./test
-//	IMAGE=registry.example.com/rest-api-go:v1 go test …   # another image than the files'
+//
+// IMAGE=registry.example.com/rest-api-go:v1 takes another image than the files'.
+// With ALONE=1 the cluster is yours alone: its settings are changed, too, while
+// it walks, and are put back.
 func TestE2E(t *testing.T) {
 	w := newWalk(t)
-
-	var load *load
-	for i, file := range appliedFiles {
-		w.step(fmt.Sprintf("%s is file %d of the article", file.name, i+1), func(t *testing.T) {
-			w.bash(t, 0, "kubectl apply -f "+file.name)
-			w.shares(t, w.bash(t, 0, "./run-test.sh 200"), shares(file.split)...)
-			if strings.Contains(w.manifest(t, file.name), "tag: latest") {
-				w.shares(t, w.bash(t, 0, "./latest-run-test.sh 50"), file.latest+" 100%")
-			}
-		})
-		if i == 0 {
-			load = w.startLoad(t)
-			w.step("without the tag latest the canary moves nothing", func(t *testing.T) {
-				w.told(t, w.bash(t, 2, "examples/canary.sh"), "has no tag latest")
-				w.shares(t, w.bash(t, 0, "./run-test.sh 50"), "v1 100%")
-			})
-		}
-	}
+	w.bash(t, 0, "kubectl apply -f revision-v1.yaml")
+	load := w.startLoad(t)
+	w.bash(t, 0, "kubectl apply -f revision-v2.yaml")
+	w.shares(t, w.bash(t, 0, "./run-test.sh 100"), "v1 50%", "v2 50%")
 	w.step("a watch shows an edit within seconds", func(t *testing.T) {
 		w.bash(t, 0, "kubectl apply -f revision-v3.yaml")
-		w.bash(t, 0, "./run-test.sh 50")
+		w.bash(t, 0, "./run-test.sh 100")
 		watch := w.startWatch(t)
 		watch.await(t, "v2", "50%", 30, 70)
 		w.bash(t, 0, "kubectl apply -f revision-v3-2.yaml")
@@ -52,47 +45,19 @@ func TestE2E(t *testing.T) {
 		watch.await(t, "v1", "100%", 100, 100)
 		watch.end(t)
 	})
-
-	w.bash(t, 0, "kubectl apply -f revision-v3.yaml")
-	w.step("the canary takes a good v3 to the end", func(t *testing.T) {
-		w.bash(t, 0, "examples/canary.sh")
-		w.shares(t, w.bash(t, 0, "./run-test.sh 50"), "v1 0%", "v2 0%", "v3 100%")
+	w.step("a bad v4 is seen at its tag, and rolled back before anybody meets it", func(t *testing.T) {
+		w.bash(t, 0, "kubectl apply -f examples/revision-v4-bad.yaml")
+		w.told(t, w.bash(t, 1, "./latest-run-test.sh 20"), "requests failed: status 500 from stock-service-example-v4")
 		w.bash(t, 0, "kubectl apply -f revision-v3.yaml")
+		w.shares(t, w.bash(t, 0, "./latest-run-test.sh 20"), "v3 100%")
 	})
-	for _, bad := range []struct{ revision, apply, env, says string }{
-		{"v4", w.badRevision(t), "", "requests failed: status 500 from stock-service-example-v4"},
-		{"v5", "kubectl apply -f slow-v5.yaml", "WITHIN=0.5 PREVIEW=5 ", "requests failed: took longer than 0.5 s from stock-service-example-v5"},
-	} {
-		w.step("the canary finds a bad "+bad.revision+" in its preview, and moves nothing", func(t *testing.T) {
-			w.bash(t, 0, bad.apply)
-			w.told(t, w.bash(t, 1, bad.env+"examples/canary.sh"), bad.says)
-			w.shares(t, w.bash(t, 0, "./run-test.sh 200"), "v1 50%", "v2 50%", bad.revision+" 0%")
-		})
-		w.step("without its preview it goes back at the first step from "+bad.revision, func(t *testing.T) {
-			load.expect("stock-service-example-" + bad.revision)
-			before := load.requests.Load()
-			out := w.bash(t, 1, bad.env+"PREVIEW=0 examples/canary.sh")
-			w.told(t, out, bad.says)
-			w.told(t, out, "put back the traffic of before")
-			w.shares(t, w.bash(t, 0, "./run-test.sh 200"), "v1 50%", "v2 50%", bad.revision+" 0%")
-			requests, failed := load.requests.Load()-before, load.expect("")
-			t.Logf("of the steady load's %d requests meanwhile, %d failed", requests, failed)
-		})
-	}
-
-	w.bash(t, 0, "kubectl apply -f revision-v3.yaml")
 	w.step("in trouble, the scripts say which", w.troubles)
 	w.step("v3 scales to zero, and its tag's first request wakes it", func(t *testing.T) {
-		w.awaitNoPods(t, "stock-service-example-v3")
-		start := time.Now()
+		w.bash(t, 0, "kubectl wait --for delete --timeout 4m --namespace "+w.namespace+
+			" pod --selector serving.knative.dev/revision=stock-service-example-v3") // by default it takes 90 s
 		if got := w.bash(t, 0, "./latest-run-test.sh"); got != "Welcome to the v3 app! \n" {
 			t.Errorf("latest-run-test.sh printed %q", got)
 		}
-		t.Logf("answered after %v, kubectl and all", time.Since(start).Round(10*time.Millisecond))
-	})
-	w.step("rollback to v1", func(t *testing.T) {
-		w.bash(t, 0, "kubectl apply -f revision-v1.yaml")
-		w.shares(t, w.bash(t, 0, "./run-test.sh 50"), "v1 100%")
 	})
 	load.stop(t)
 
@@ -106,35 +71,100 @@ func TestE2E(t *testing.T) {
         autoscaling.knative.dev/min-scale: "3"
         autoscaling.knative.dev/target-burst-capacity: "-1"
 `)
-		w.bash(t, 0, "kubectl wait --timeout 60s --for 'jsonpath={.status.actualReplicas}=3' --namespace "+w.namespace+" revision/pods-v2")
-		w.pods(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 300"), "v1 50% 1", "v2 50% 3")
-		w.bash(t, 0, `kubectl patch ksvc pods --namespace `+w.namespace+` --type merge --patch \
-			'{"spec":{"traffic":[{"revisionName":"pods-v1","percent":90},{"revisionName":"pods-v2","percent":10}]}}'`)
-		w.pods(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 600"), "v1 90% 1", "v2 10% 3")
+		revision := " --timeout 60s --namespace " + w.namespace + " revision/pods-v2"
+		w.bash(t, 0, "kubectl wait --for create"+revision) // it cannot wait for a field of what is not there yet
+		w.bash(t, 0, "kubectl wait --for 'jsonpath={.status.actualReplicas}=3'"+revision)
+		const sharesAndPods = `(?m)^pods-(\S+) .*? (\d+%)  +[\d.]+%  +\d+  +(\d+)`
+		w.rows(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 300"), sharesAndPods, []string{"v1 50% 1", "v2 50% 3"})
+		w.patch(t, "pods", `[{"revisionName":"pods-v1","percent":90},{"revisionName":"pods-v2","percent":10}]`)
+		w.rows(t, w.bash(t, 0, "SVC_NAME=pods ./run-test.sh 600"), sharesAndPods, []string{"v1 90% 1", "v2 10% 3"})
 	})
+}
+
+// TestE2EFiles applies the four files as people and controllers do, on a
+// cluster whose platform has defaults for all that a container may leave out,
+// and changes them in the middle.
+func TestE2EFiles(t *testing.T) {
+	for _, apply := range []string{"kubectl apply", "kubectl apply --server-side"} {
+		t.Run(apply, func(t *testing.T) {
+			w := newWalk(t)
+			w.settings(t, "config-features", "secure-pod-defaults", "enabled")
+			w.settings(t, "config-defaults", platformDefaults("100m", "50Mi")...)
+			var load *load
+			for i, n := range []int{0, 1, 2, 3, 1, 0, 3, 0} { // to the end, and back
+				file := rehearsal.Files[n]
+				if i == 4 {
+					w.settings(t, "config-defaults", platformDefaults("150m", "70Mi")...)
+				}
+				w.step(fmt.Sprintf("%d: %s", i+1, file.Name), func(t *testing.T) {
+					w.bash(t, 0, apply+" -f "+file.Name)
+					w.shares(t, w.bash(t, 0, "./run-test.sh 200"), shares(file.Split)...)
+					w.shares(t, w.bash(t, 0, "./latest-run-test.sh 50"), file.Latest+" 100%")
+				})
+				if i == 0 {
+					load = w.startLoad(t)
+				}
+			}
+			w.step("the file rolls back what a patch has released", func(t *testing.T) {
+				w.bash(t, 0, apply+" -f revision-v2.yaml")
+				w.bash(t, 0, "./run-test.sh 100")
+				w.patch(t, "stock-service-example", `[{"revisionName":"stock-service-example-v2","percent":100}]`)
+				w.shares(t, w.bash(t, 0, "./run-test.sh 50"), "v2 100%")
+				if strings.Contains(apply, "--server-side") {
+					w.told(t, w.bash(t, 1, apply+" -f revision-v1.yaml"), "conflict", ".spec.traffic")
+					apply += " --force-conflicts"
+				}
+				w.bash(t, 0, apply+" -f revision-v1.yaml")
+				w.shares(t, w.bash(t, 0, "./run-test.sh 50"), "v1 100%")
+			})
+			load.stop(t)
+			w.step("the README's clean-up leaves room for an apply at once", func(t *testing.T) {
+				cleanUp := regexp.MustCompile("kubectl delete ksvc [^`]*").FindString(w.manifest(t, "README.md"))
+				w.bash(t, 0, cleanUp+" --namespace "+w.namespace)
+				w.bash(t, 0, apply+" -f revision-v1.yaml")
+				w.shares(t, w.bash(t, 0, "./run-test.sh 50"), "v1 100%")
+			})
+		})
+	}
+}
+
+// platformDefaults are all that a platform can have for a container's resources.
+func platformDefaults(cpu, bytes string) (pairs []string) {
+	for _, of := range []string{"request", "limit"} {
+		pairs = append(pairs, "revision-cpu-"+of, cpu, "revision-memory-"+of, bytes, "revision-ephemeral-storage-"+of, bytes)
+	}
+	return pairs
+}
+
+// settings changes names and values in one of Knative's ConfigMaps until the
+// test ends, if the cluster is the test's alone, and says whether it did.
+func (w *walk) settings(t *testing.T, configMap string, pairs ...string) bool {
+	t.Helper()
+	if os.Getenv("ALONE") == "" {
+		t.Logf("%s is left as it is: without ALONE=1 the cluster may have other users", configMap)
+		return false
+	}
+	var before struct{ Data map[string]any }
+	if err := json.Unmarshal([]byte(w.bash(t, 0, "kubectl get configmap --namespace knative-serving --output json "+configMap)), &before); err != nil {
+		t.Fatal(err)
+	}
+	set, restore := map[string]any{}, map[string]any{}
+	for pair := range slices.Chunk(pairs, 2) {
+		set[pair[0]], restore[pair[0]] = pair[1], before.Data[pair[0]] // or null, which removes it
+	}
+	patch := func(data map[string]any) {
+		text, _ := json.Marshal(map[string]any{"data": data})
+		w.bash(t, 0, "kubectl patch configmap --namespace knative-serving "+configMap+" --type merge --patch '"+string(text)+"'")
+	}
+	t.Cleanup(func() { patch(restore) })
+	patch(set)
+	time.Sleep(3 * time.Second) // Knative's webhook watches it, and tells nobody when it has read it
+	return true
 }
 
 // shares are what the table shows of a split, as v1=50,v2=50.
 func shares(split string) []string {
 	return strings.Split(strings.NewReplacer("=", " ", ",", "%,").Replace(split)+"%", ",")
-}
-
-// badRevision is the README's command for a v4 that fails.
-func (w *walk) badRevision(t *testing.T) string {
-	return readme(t, "(?m)^    (sed .*ERROR_RATE.* kubectl apply -f -)$")
-}
-
-// readme returns the one place of the README that the pattern's group finds.
-func readme(t *testing.T, pattern string) string {
-	text, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1)
-	if len(found) != 1 {
-		t.Fatalf("the README has %d places like %s, want 1", len(found), pattern)
-	}
-	return found[0][1]
 }
 
 // walk is a namespace, and a folder with the manifests for it and the scripts.
@@ -146,19 +176,8 @@ type walk struct {
 
 func newWalk(t *testing.T) *walk {
 	w := &walk{t: t, namespace: "stock-e2e-" + strings.ToLower(rand.Text()[:6]), dir: t.TempDir()}
-	for _, name := range []string{"revision-v1.yaml", "revision-v2.yaml", "revision-v3.yaml", "revision-v3-2.yaml"} {
+	for _, name := range glob(t, "revision-*.yaml", "examples/revision-*.yaml", "*.sh", "scripts/*") {
 		w.write(t, name, w.manifest(t, name))
-	}
-	w.write(t, "slow-v5.yaml", strings.NewReplacer("stock-service-example-v3", "stock-service-example-v5", env("RESOURCE", "v3"), env("RESOURCE", "v5", "LATENCY", "1s")).Replace(w.manifest(t, "revision-v3.yaml")))
-	if err := os.Mkdir(filepath.Join(w.dir, "examples"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"run-test.sh", "latest-run-test.sh", "examples/canary.sh"} {
-		script, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.write(t, name, string(script))
 	}
 	t.Cleanup(func() { w.bash(t, 0, "kubectl delete namespace --wait=false --ignore-not-found "+w.namespace) })
 	w.bash(t, 0, "kubectl create namespace "+w.namespace)
@@ -167,11 +186,7 @@ func newWalk(t *testing.T) *walk {
 
 // manifest is the project's file, for the walk's namespace and IMAGE.
 func (w *walk) manifest(t *testing.T, name string) string {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest := strings.ReplaceAll(string(text), "namespace: default", "namespace: "+w.namespace)
+	manifest := strings.ReplaceAll(read(t, name), "namespace: default", "namespace: "+w.namespace)
 	return strings.ReplaceAll(manifest, "dev.local/rest-api-go:v1", image())
 }
 
@@ -191,6 +206,12 @@ func (w *walk) apply(t *testing.T, service, name string, changes ...string) {
 	w.bash(t, 0, "kubectl apply -f "+service+".yaml")
 }
 
+// patch changes a Service's traffic, as the canary does.
+func (w *walk) patch(t *testing.T, service, traffic string) {
+	t.Helper()
+	w.bash(t, 0, "kubectl patch ksvc "+service+" --namespace "+w.namespace+` --type merge --patch '{"spec":{"traffic":`+traffic+"}}'")
+}
+
 // env are variables as the files have them.
 func env(pairs ...string) string {
 	var all []string
@@ -201,7 +222,8 @@ func env(pairs ...string) string {
 }
 
 func (w *walk) write(t *testing.T, name, text string) {
-	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o755); err != nil {
+	path := filepath.Join(w.dir, name)
+	if err := cmp.Or(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -249,36 +271,13 @@ func (w *walk) shares(t *testing.T, out string, want ...string) {
 	w.rows(t, out, `(?m)^[a-z-]+-(\w+) .*? (\d+%)  +[\d.]+%  .*$`, want)
 }
 
-// pods checks the number of pods, too.
-func (w *walk) pods(t *testing.T, out string, want ...string) {
-	t.Helper()
-	w.rows(t, out, `(?m)^pods-(\S+) .*? (\d+%)  +[\d.]+%  +\d+  +(\d+)`, want)
-}
-
 func (w *walk) rows(t *testing.T, out, pattern string, want []string) {
 	t.Helper()
 	var got []string
 	for _, row := range regexp.MustCompile(pattern).FindAllStringSubmatch(out, -1) {
 		got = append(got, strings.Join(row[1:], " "))
 	}
-	if strings.Join(got, ", ") != strings.Join(want, ", ") {
+	if !slices.Equal(got, want) {
 		t.Errorf("rows %q, want %q", got, want)
 	}
-}
-
-// awaitNoPods waits for scale to zero: the stable window of 60 s and the grace
-// period of 30 s are Knative's defaults.
-func (w *walk) awaitNoPods(t *testing.T, revision string) {
-	t.Helper()
-	start := time.Now()
-	for time.Since(start) < 4*time.Minute {
-		cmd := exec.Command("kubectl", "get", "pods", "--namespace", w.namespace, "--selector", "serving.knative.dev/revision="+revision, "--output", "name")
-		out, err := cmd.Output()
-		if err == nil && len(out) == 0 {
-			t.Logf("no pod of %s after %v", revision, time.Since(start).Round(time.Second))
-			return
-		}
-		time.Sleep(2 * time.Second)
-	}
-	t.Fatalf("%s still has pods", revision)
 }

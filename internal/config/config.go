@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/knative-sample/rest-api-go/internal/quote"
 	"github.com/knative-sample/rest-api-go/internal/rehearsal"
@@ -19,34 +20,24 @@ import (
 
 // Config is the environment, checked.
 type Config struct {
-	// Port to listen on; 0 picks a free port.
-	Port uint16
-	// Revision that this process is, unless there is a Split.
-	Revision stock.Revision
-	// Split of a rehearsal; empty if there is none.
-	Split rehearsal.Split
-	// QuoteURL of the provider that is asked for prices; zero if there is none.
-	QuoteURL     quote.Template
+	Port         uint16          // 0 picks a free port.
+	Revision     stock.Revision  // that this process is, unless there is a Split
+	Split        rehearsal.Split // of a rehearsal; empty if there is none
+	QuoteURL     quote.Template  // of the provider that is asked for prices; zero if there is none
 	QuotePointer quote.Pointer
-	// QuoteTTL is how long a provider's answer is kept.
-	QuoteTTL time.Duration
+	QuoteTTL     time.Duration // how long a provider's answer is kept
 }
 
 // Load reads and checks the variables. Its error names the variable at fault.
 func Load(getenv func(string) string) (Config, error) {
-	return load(&environment{getenv: getenv})
+	return load(&environment{getenv: getenv, usage: io.Discard})
 }
 
 // Usage writes the variables with their defaults to w.
 func Usage(w io.Writer) {
-	nothing := &environment{getenv: func(string) string { return "" }}
-	load(nothing)
-	fmt.Fprintln(w, "rest-api-go serves stock prices, labelled by revision. It takes no arguments; configure it with environment variables:")
-	fmt.Fprintln(w)
+	fmt.Fprint(w, "rest-api-go serves stock prices, labelled by revision. It takes no arguments; configure it with environment variables:\n\n")
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, v := range nothing.variables {
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", v.name, cmp.Or(v.fallback, "-"), v.help)
-	}
+	load(&environment{getenv: func(string) string { return "" }, usage: table})
 	table.Flush()
 }
 
@@ -55,24 +46,22 @@ func load(e *environment) (Config, error) {
 	c.Port = read(e, "PORT", "8080", "port to listen on; 0 picks a free port", parsePort)
 	c.Revision.Resource = read(e, "RESOURCE", "NOT SPECIFIED", "label of this revision in texts and paths", parseResource)
 	revision := read(e, "K_REVISION", "", "name of this revision for X-Revision; Knative sets it; unset: RESOURCE", parseText)
-	pod := read(e, "HOSTNAME", "", "name of this pod for X-Pod, used if K_REVISION is set; Kubernetes sets it", parseText)
-	key := read(e, "QUOTE_KEY", "", "replaces {key} in QUOTE_URL", parseText)
-	template := read(e, "QUOTE_URL", "", "quote provider's URL with {ticker} and perhaps {key}; unset: a sample of "+quote.SampleDay, quote.ParseTemplate)
-	c.QuotePointer = read(e, "QUOTE_POINTER", "", "JSON pointer to the price in the provider's answer; unset: the answer is the price", quote.ParsePointer)
-	c.QuoteTTL = read(e, "QUOTE_TTL", "10s", "how long a provider's answer is kept", parseDuration)
-
 	c.Revision.Name = cmp.Or(revision, c.Revision.Resource)
-	if revision != "" { // without Knative, HOSTNAME is some machine's
+	pod := read(e, "HOSTNAME", "", "name of this pod for X-Pod, used if K_REVISION is set; Kubernetes sets it", parseText)
+	if revision != "" { // Without Knative, HOSTNAME is some machine's.
 		c.Revision.Pod = pod
 	}
-	c.QuoteURL = template.WithKey(key)
-	switch {
-	case key != "" && template == quote.Template{}:
+
+	key := read(e, "QUOTE_KEY", "", "replaces {key} in QUOTE_URL", parseText)
+	parseURL := func(template string) (quote.Template, error) { return quote.ParseTemplate(template, key) }
+	c.QuoteURL = read(e, "QUOTE_URL", "", "quote provider's URL with {ticker} and perhaps {key}; unset: a sample of "+quote.SampleDay, parseURL)
+	c.QuotePointer = read(e, "QUOTE_POINTER", "", "JSON pointer to the price in the provider's answer; unset: the answer is the price", quote.ParsePointer)
+	c.QuoteTTL = read(e, "QUOTE_TTL", "10s", "how long a provider's answer is kept", parseDuration)
+	if c.QuoteURL.IsZero() && key != "" {
 		e.fail("QUOTE_KEY", errors.New("is set, but QUOTE_URL is not"))
-	case len(c.QuotePointer) > 0 && template == quote.Template{}:
+	}
+	if c.QuoteURL.IsZero() && len(c.QuotePointer) > 0 {
 		e.fail("QUOTE_POINTER", errors.New("is set, but QUOTE_URL is not"))
-	case key == "" && template.NeedsKey():
-		e.fail("QUOTE_KEY", errors.New("is unset, but QUOTE_URL has {key}"))
 	}
 
 	c.Revision.Fault.Latency = read(e, "LATENCY", "0s", "how long every answer waits, to make a bad revision", parseDuration)
@@ -83,12 +72,10 @@ func load(e *environment) (Config, error) {
 
 // environment collects what is read from it, and keeps the first error.
 type environment struct {
-	getenv    func(string) string
-	variables []variable
-	err       error
+	getenv func(string) string
+	usage  io.Writer // gets a line for each variable
+	err    error
 }
-
-type variable struct{ name, fallback, help string }
 
 func (e *environment) fail(name string, err error) {
 	if e.err == nil {
@@ -99,7 +86,7 @@ func (e *environment) fail(name string, err error) {
 // read parses a variable, or its fallback where it is unset or empty. Without a
 // fallback either, it returns the zero value.
 func read[T any](e *environment, name, fallback, help string, parse func(string) (T, error)) (value T) {
-	e.variables = append(e.variables, variable{name, fallback, help})
+	fmt.Fprintf(e.usage, "  %s\t%s\t%s\n", name, cmp.Or(fallback, "-"), help)
 	text := cmp.Or(e.getenv(name), fallback)
 	if text == "" {
 		return value
@@ -111,21 +98,21 @@ func read[T any](e *environment, name, fallback, help string, parse func(string)
 	return value
 }
 
-// parseText refuses a line end, which comes easily from a file or a pipe. Its
-// error does not repeat the text, which may be a key.
+// parseText refuses a line end, which comes easily from a file or a pipe, and
+// bytes that are no text. Its errors do not repeat these, which may be a key.
 func parseText(s string) (string, error) {
-	if strings.ContainsFunc(s, unicode.IsControl) {
+	switch {
+	case strings.ContainsFunc(s, unicode.IsControl):
 		return "", errors.New("has a control character, such as a line end")
+	case !utf8.ValidString(s):
+		return "", errors.New("is not UTF-8")
 	}
 	return s, nil
 }
 
 func parseResource(s string) (string, error) {
-	switch {
-	case strings.Contains(s, "/"):
-		return "", fmt.Errorf("%q has a slash: it must be a single path segment", s)
-	case s == "." || s == "..":
-		return "", fmt.Errorf("%q is a path segment that clients remove", s)
+	if strings.Contains(s, "/") || s == "." || s == ".." {
+		return "", fmt.Errorf("%q is not one segment of a path", s)
 	}
 	return parseText(s)
 }

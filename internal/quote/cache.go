@@ -3,9 +3,7 @@ package quote
 import (
 	"errors"
 	"maps"
-	"math"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -16,13 +14,11 @@ const cacheSize = 1024
 // cache shares one fetch among all who ask for a ticker at the same time. It
 // keeps the answer, a price or ErrUnknown, for ttl, and keeps no failures.
 type cache struct {
-	fetch func(ticker string) (Quote, error)
-	ttl   time.Duration
+	ttl time.Duration
 
-	mu        sync.Mutex
-	kept      map[string]*entry
-	underWay  map[string]*entry // being fetched
-	heldUntil time.Time
+	mu       sync.Mutex
+	kept     map[string]*entry
+	underWay map[string]*entry // being fetched
 }
 
 // entry has a quote or an error once done is closed.
@@ -33,47 +29,37 @@ type entry struct {
 	expires time.Time
 }
 
-// Quote implements Source.
-func (c *cache) Quote(ticker string) (Quote, error) {
-	e, err := c.entry(ticker)
-	if err != nil {
-		return Quote{}, err
+// get returns what is kept for the ticker, or what fetch returns.
+func (c *cache) get(ticker string, fetch func(ticker string) (Quote, error)) (Quote, error) {
+	c.mu.Lock()
+	e := c.kept[ticker]
+	if e == nil || !time.Now().Before(e.expires) {
+		e = c.underWay[ticker]
 	}
+	if e == nil && len(c.underWay) == cacheSize {
+		c.mu.Unlock()
+		return Quote{}, &UpstreamError{http.StatusServiceUnavailable, "1", "too many tickers are being fetched"}
+	}
+	if e == nil {
+		e = &entry{done: make(chan struct{})}
+		c.underWay[ticker] = e
+		go func() { // It goes on when the client leaves.
+			e.quote, e.err = fetch(ticker)
+			c.settle(ticker, e)
+		}()
+	}
+	c.mu.Unlock()
 	<-e.done
 	return e.quote, e.err
 }
 
-// entry returns what is kept or under way for the ticker, or starts a fetch.
-// Its error says why no fetch may start now.
-func (c *cache) entry(ticker string) (*entry, error) {
+// settle keeps what was fetched, unless that failed. A full cache makes room by
+// forgetting the unknown tickers and what has expired. If that is not enough it
+// does not keep e, and never gives up a price for it.
+func (c *cache) settle(ticker string, e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.kept[ticker]; e != nil && time.Now().Before(e.expires) {
-		return e, nil
-	}
-	if e := c.underWay[ticker]; e != nil {
-		return e, nil
-	}
-	if wait := time.Until(c.heldUntil); wait > 0 {
-		return nil, rateLimited(wait)
-	}
-	if len(c.underWay) == cacheSize {
-		return nil, &UpstreamError{Status: http.StatusServiceUnavailable, RetryAfter: "1", Reason: "too many tickers are being fetched"}
-	}
-	e := &entry{done: make(chan struct{})}
-	c.underWay[ticker] = e
-	go c.fill(ticker, e)
-	return e, nil
-}
-
-// fill fetches, and keeps the answer unless that failed. A full cache makes room
-// by forgetting the unknown tickers and what has expired. If that is not enough
-// it does not keep the new answer, and never gives up a price for it.
-func (c *cache) fill(ticker string, e *entry) {
-	e.quote, e.err = c.fetch(ticker)
 	e.expires = time.Now().Add(c.ttl)
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	close(e.done)
 	delete(c.underWay, ticker)
 	if e.err != nil && !errors.Is(e.err, ErrUnknown) {
@@ -86,21 +72,5 @@ func (c *cache) fill(ticker string, e *entry) {
 	}
 	if len(c.kept) < cacheSize {
 		c.kept[ticker] = e
-	}
-}
-
-// hold lets no fetch start for d.
-func (c *cache) hold(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.heldUntil = time.Now().Add(d)
-}
-
-// rateLimited is the error during a hold that lasts for another wait.
-func rateLimited(wait time.Duration) error {
-	return &UpstreamError{
-		Status:     http.StatusServiceUnavailable,
-		RetryAfter: strconv.Itoa(int(math.Ceil(wait.Seconds()))),
-		Reason:     "the quote provider's rate limit is reached",
 	}
 }

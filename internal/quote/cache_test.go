@@ -3,8 +3,6 @@ package quote
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,211 +12,118 @@ import (
 
 var errBroken = &UpstreamError{Status: 502}
 
-// newCache returns that of an Upstream, with another fetch.
-func newCache(ttl time.Duration, fetch func(ticker string) (Quote, error)) *cache {
-	c := &NewUpstream(Template{}, nil, ttl, slog.New(slog.NewTextHandler(io.Discard, nil))).cache
-	c.fetch = fetch
-	return c
+func newCache(ttl time.Duration) *cache {
+	return &NewUpstream(Template{}, nil, ttl, nil).cache
 }
 
+// A hundred clients share a fetch of 3 s. Its answer is kept for the TTL, and a
+// failure is not.
 func TestOneFetchForMany(t *testing.T) {
-	for _, ttl := range []time.Duration{0, time.Minute} {
-		for _, err := range []error{nil, ErrUnknown, errBroken} {
-			synctest.Test(t, func(t *testing.T) {
-				var fetches atomic.Int32
-				c := newCache(ttl, func(ticker string) (Quote, error) {
-					fetches.Add(1)
-					time.Sleep(3 * time.Second)
-					return Quote{Price: "1.50", Origin: ticker}, err
-				})
-				var wg sync.WaitGroup
-				for i := range 100 {
-					wg.Go(func() {
-						time.Sleep(time.Duration(i) * 10 * time.Millisecond)
-						q, got := c.Quote("A")
-						if want := (Quote{Price: "1.50", Origin: "A"}); q != want || got != err {
-							t.Errorf("%+v, %v, want %v", q, got, err)
-						}
-					})
-				}
-				wg.Wait()
-				if n := fetches.Load(); n != 1 {
-					t.Errorf("%d fetches with a TTL of %v and %v", n, ttl, err)
-				}
-			})
-		}
-	}
-}
-
-func TestAnswerIsKeptForItsTTL(t *testing.T) {
 	for _, test := range []struct {
-		name string
 		err  error
 		ttl  time.Duration
-		want []int // fetches after asking at 0, 9.999 and 10 s after the answer
+		want []int32 // fetches after the hundred, and after asking again at once, just before the TTL's end and at it
 	}{
-		{"a price", nil, 10 * time.Second, []int{1, 1, 2}},
-		{"an unknown ticker", ErrUnknown, 10 * time.Second, []int{1, 1, 2}},
-		{"a failure", errBroken, 10 * time.Second, []int{2, 3, 4}},
-		{"a price, TTL 0", nil, 0, []int{2, 3, 4}},
+		{nil, 10 * time.Second, []int32{1, 1, 1, 2}},
+		{ErrUnknown, 10 * time.Second, []int32{1, 1, 1, 2}},
+		{errBroken, 10 * time.Second, []int32{1, 2, 3, 4}},
+		{nil, 0, []int32{1, 2, 3, 4}},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				fetches := 0
-				c := newCache(test.ttl, func(string) (Quote, error) {
-					fetches++
-					return Quote{}, test.err
+		synctest.Test(t, func(t *testing.T) {
+			var fetches atomic.Int32
+			var clients sync.WaitGroup
+			c := newCache(test.ttl)
+			ask := func() {
+				q, err := c.get("A", func(ticker string) (Quote, error) {
+					if fetches.Add(1) == 1 {
+						time.Sleep(3 * time.Second)
+					}
+					return Quote{Price: "1.50", Origin: ticker}, test.err
 				})
-				ask := func() {
-					if _, err := c.Quote("A"); err != test.err {
-						t.Errorf("%v, want %v", err, test.err)
-					}
+				if want := (Quote{Price: "1.50", Origin: "A"}); q != want || err != test.err {
+					t.Errorf("%+v, %v, want %v", q, err, test.err)
 				}
-				ask()
-				answered := time.Now()
-				for i, at := range []time.Duration{0, 9999 * time.Millisecond, 10 * time.Second} {
-					time.Sleep(time.Until(answered.Add(at)))
+			}
+			for i := range 100 {
+				clients.Go(func() {
+					time.Sleep(time.Duration(i) * 10 * time.Millisecond)
 					ask()
-					if fetches != test.want[i] {
-						t.Errorf("%d fetches at %v, want %d", fetches, at, test.want[i])
-					}
-				}
-			})
+				})
+			}
+			clients.Wait()
+			answered := time.Now()
+			got := []int32{fetches.Load()}
+			for _, at := range []time.Duration{0, 10*time.Second - 1, 10 * time.Second} {
+				time.Sleep(time.Until(answered.Add(at)))
+				ask()
+				got = append(got, fetches.Load())
+			}
+			if fmt.Sprint(got) != fmt.Sprint(test.want) {
+				t.Errorf("%v and a TTL of %v: %d fetches, want %d", test.err, test.ttl, got, test.want)
+			}
 		})
 	}
 }
 
 // Whatever is asked for, and however much of it at once, the cache does not grow
-// beyond its bound, and a price stays until it expires.
-func TestFloodPushesNoPriceOut(t *testing.T) {
+// beyond its bound, a price stays until it expires, and a new one finds room.
+func TestFlood(t *testing.T) {
 	const many = 3 * cacheSize
-	for _, test := range []struct {
-		name   string
-		flood  error // of each ticker but AAPL
-		atOnce bool
-		kept   int // tickers besides AAPL at the end, at most
-	}{
-		{"unknown tickers", ErrUnknown, false, cacheSize - 1},
-		{"unknown tickers, all at once", ErrUnknown, true, cacheSize - 1},
-		{"failures", errBroken, false, 0},
-		{"failures, all at once", errBroken, true, 0},
-		{"prices", nil, false, cacheSize - 1},
-		{"prices, all at once", nil, true, cacheSize - 1},
-	} {
-		t.Run(test.name, func(t *testing.T) {
+	full := UpstreamError{Status: 503, RetryAfter: "1", Reason: "too many tickers are being fetched"}
+	for _, flood := range []error{nil, ErrUnknown, errBroken} {
+		for _, atOnce := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				var fetches atomic.Int32 // of AAPL
-				c := newCache(time.Hour, func(ticker string) (Quote, error) {
-					if ticker == "AAPL" {
-						fetches.Add(1)
-						return Quote{Price: "1"}, nil
+				var fetches, refused atomic.Int32
+				c := newCache(time.Hour)
+				price := func(ticker string) int32 { // the fetches for two who ask
+					before := fetches.Load()
+					for range 2 {
+						if q, err := c.get(ticker, func(string) (Quote, error) {
+							fetches.Add(1)
+							return Quote{Price: "1"}, nil
+						}); q.Price != "1" || err != nil {
+							t.Errorf("%s: %+v, %v", ticker, q, err)
+						}
 					}
-					time.Sleep(time.Millisecond)
-					return Quote{Price: "2"}, test.flood
-				})
-				size := func() int {
-					c.mu.Lock()
-					defer c.mu.Unlock()
-					return len(c.kept) + len(c.underWay)
+					return fetches.Load() - before
 				}
-				c.Quote("AAPL")
-				var wg sync.WaitGroup
+				price("AAPL")
+				var clients sync.WaitGroup
 				for i := range many {
 					ask := func() {
-						_, err := c.Quote(fmt.Sprintf("T%d", i))
-						if err != test.flood && !(test.atOnce && isFull(err)) {
-							t.Errorf("%v, want %v", err, test.flood)
-						}
-						if n := size(); n > 2*cacheSize {
-							t.Errorf("%d entries", n)
+						_, err := c.get(fmt.Sprint(i), func(string) (Quote, error) {
+							time.Sleep(time.Millisecond)
+							return Quote{}, flood
+						})
+						var failure *UpstreamError
+						if errors.As(err, &failure) && *failure == full {
+							refused.Add(1)
+						} else if err != flood {
+							t.Errorf("%v, want %v", err, flood)
 						}
 					}
-					if test.atOnce {
-						wg.Go(ask)
-					} else {
-						ask()
+					if clients.Go(ask); !atOnce {
+						clients.Wait()
 					}
 				}
-				wg.Wait()
-				if q, err := c.Quote("AAPL"); q.Price != "1" || err != nil || fetches.Load() != 1 {
-					t.Errorf("AAPL: %+v, %v after %d fetches", q, err, fetches.Load())
+				clients.Wait()
+				if n, want := refused.Load(), map[bool]int32{true: many - cacheSize}[atOnce]; n != want {
+					t.Errorf("%d of %d were refused, want %d", n, many, want)
 				}
-				if n := size() - 1; n > test.kept || len(c.underWay) > 0 {
-					t.Errorf("%d more tickers are kept, and %d are being fetched", n, len(c.underWay))
+				if n := price("AAPL"); n != 0 {
+					t.Errorf("AAPL was pushed out by %v", flood)
 				}
-
-				time.Sleep(time.Hour) // what has expired makes room for new prices
-				before := fetches.Load()
-				for range 2 {
-					c.Quote("AAPL")
+				if len(c.kept) > cacheSize || len(c.underWay) > 0 || flood == errBroken && len(c.kept) > 1 {
+					t.Errorf("%d tickers are kept, and %d being fetched", len(c.kept), len(c.underWay))
 				}
-				if n := fetches.Load() - before; n != 1 {
-					t.Errorf("afterwards, %d fetches of AAPL for two who ask", n)
+				if n := price("NEW"); (n == 1) != (flood != nil) {
+					t.Errorf("%d fetches for two who ask for a new price, among %v", n, flood)
+				}
+				time.Sleep(time.Hour)
+				if n := price("LATER"); n != 1 {
+					t.Errorf("%d fetches for two who ask, after all others have expired", n)
 				}
 			})
-		})
+		}
 	}
-}
-
-func isFull(err error) bool {
-	var upstream *UpstreamError
-	return errors.As(err, &upstream) && *upstream == UpstreamError{Status: 503, RetryAfter: "1", Reason: "too many tickers are being fetched"}
-}
-
-// A new price is kept although the cache is full of unknown tickers, or of
-// prices that have expired.
-func TestNewPriceFindsRoom(t *testing.T) {
-	for _, others := range []error{ErrUnknown, nil} {
-		synctest.Test(t, func(t *testing.T) {
-			fetches := 0 // of AAPL
-			c := newCache(time.Minute, func(ticker string) (Quote, error) {
-				if ticker == "AAPL" {
-					fetches++
-					return Quote{Price: "1"}, nil
-				}
-				return Quote{}, others
-			})
-			for i := range cacheSize {
-				c.Quote(fmt.Sprintf("T%d", i))
-			}
-			if others == nil {
-				time.Sleep(time.Minute)
-			}
-			for range 2 {
-				c.Quote("AAPL")
-			}
-			if fetches != 1 {
-				t.Errorf("%d fetches for two who ask, among %v", fetches, others)
-			}
-		})
-	}
-}
-
-// While as many tickers are being fetched as may be, their fetches are shared,
-// and other tickers are refused.
-func TestTooManyFetches(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCache(time.Hour, func(ticker string) (Quote, error) {
-			time.Sleep(3 * time.Second)
-			return Quote{Origin: ticker}, nil
-		})
-		var wg sync.WaitGroup
-		for i := range 2 * cacheSize {
-			wg.Go(func() {
-				ticker := fmt.Sprintf("T%d", i%cacheSize)
-				if q, err := c.Quote(ticker); q.Origin != ticker || err != nil {
-					t.Errorf("%s: %+v, %v", ticker, q, err)
-				}
-			})
-		}
-		synctest.Wait()
-		start := time.Now()
-		if _, err := c.Quote("ONEMORE"); !isFull(err) || time.Since(start) != 0 {
-			t.Errorf("%+v after %v", err, time.Since(start))
-		}
-		wg.Wait()
-		if q, err := c.Quote("ONEMORE"); q.Origin != "ONEMORE" || err != nil {
-			t.Errorf("afterwards: %+v, %v", q, err)
-		}
-	})
 }

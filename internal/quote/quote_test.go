@@ -1,27 +1,23 @@
 package quote
 
-import "testing"
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+)
 
 func TestParseTicker(t *testing.T) {
 	for s, want := range map[string]string{
-		"AAPL":            "AAPL",
-		"aapl":            "AAPL",
-		"a":               "A",
-		"BRK.B":           "BRK.B",
-		"brk-b":           "BRK-B",
-		"^GSPC":           "^GSPC",
-		"eurusd=x":        "EURUSD=X",
-		"0700.HK":         "0700.HK",
-		"ABCDEFGHIJKLMNO": "ABCDEFGHIJKLMNO",
+		"aapl": "AAPL", "a": "A", "brk-b": "BRK-B", "^GSPC": "^GSPC", "eurusd=x": "EURUSD=X", "0700.HK": "0700.HK", "ABCDEFGHIJKLMNO": "ABCDEFGHIJKLMNO",
 	} {
 		if got, err := ParseTicker(s); got != want || err != nil {
 			t.Errorf("%q: %q, %v, want %q", s, got, err, want)
 		}
 	}
-	for _, s := range []string{
-		"", "ABCDEFGHIJKLMNOP", "A B", " A", "A\n", "A/B", "A\\B", "A%42", "A+B", "A&B", "A?B", "A#B", "A_B", "A:B",
-		"{ticker}", "A\x00", "日本", "ſ", "\u212a", "A\xff", ".", "..", "...", "-", "^=.-",
-	} {
+	for _, s := range []string{"", "ABCDEFGHIJKLMNOP", "A B", " A", "A\n", "A/B", "A\\B", "A+B", "A?B", "A_B", "日本", "ſ", "A\xff", "..", "-", "^=.-"} {
 		if got, err := ParseTicker(s); got != "" || err != ErrTicker {
 			t.Errorf("%q: %q, %v", s, got, err)
 		}
@@ -33,9 +29,6 @@ func TestSample(t *testing.T) {
 		if parsed, err := ParseTicker(ticker); parsed != ticker || err != nil {
 			t.Errorf("%s can never be asked for", ticker)
 		}
-		if parsed, err := parsePrice(price); parsed != price || err != nil {
-			t.Errorf("%s: %s, %v", ticker, price, err)
-		}
 		want := Quote{Price: price, Origin: "sample", Day: SampleDay}
 		if got, err := (Sample{}).Quote(ticker); got != want || err != nil {
 			t.Errorf("%s: %+v, %v", ticker, got, err)
@@ -43,5 +36,174 @@ func TestSample(t *testing.T) {
 	}
 	if got, err := (Sample{}).Quote("NOPE"); got != (Quote{}) || err != ErrUnknown {
 		t.Errorf("NOPE: %+v, %v", got, err)
+	}
+}
+
+// Each answer of a provider, with the pointer into it, is the price, or an
+// unknown ticker "?", or an error.
+func TestFindPrice(t *testing.T) {
+	const (
+		nothing  = "?the quote provider's answer has nothing where QUOTE_POINTER points"
+		noPrice  = "the quote provider's answer has no price where QUOTE_POINTER points"
+		noNumber = "the quote provider's price is not a number"
+		noJSON   = "the quote provider's answer is not JSON"
+	)
+	for _, test := range []struct{ pointer, body, want string }{
+		{"", "201.3600\n", "201.3600"},
+		{"", "-37.63", "-37.63"}, // oil, on 2020-04-20
+		{"", "1.5E-7", "1.5E-7"},
+		{"", "1.7976931348623157e308", "1.7976931348623157e308"},
+		{"", `"1234567.8"`, "1234567.8"},
+		{"", strings.Repeat("1", 64), strings.Repeat("1", 64)},
+		{"", strings.Repeat("1", 65), noNumber},
+		{"", "0.00", "?the quote provider's price is 0"},
+		{"", "1e-400", "?the quote provider's price is 0"}, // to ParseFloat, and to JavaScript
+		{"", "null", "?the quote provider's price is null"},
+		{"", "\n", `?the quote provider's price is ""`},
+		{"", "n/a\r\n", `?the quote provider's price is "N/A"`},
+		{"", `"NA"`, `?the quote provider's price is "NA"`},
+		{"", "N/D", `?the quote provider's price is "N/D"`},
+		{"", "-", `?the quote provider's price is "-"`},
+		{"", "1e400", noNumber}, // Infinity in JavaScript
+		{"", `"Inf"`, noNumber},
+		{"", `" 201.36"`, noNumber},
+		{"", "0x1F", noNumber},
+		{"", "1_000", noNumber},
+		{"", "1,201.36", noNumber},
+		{"", "\ufeff1", noNumber},
+		{"", "<html>1</html>", noNumber},
+		{"", "true", noPrice},
+		{"/price", `{"price":[1]}`, noPrice},
+		{"/price", `{"price":201.3600}`, "201.3600"},
+		{"/price", `{"price":null}`, "?the quote provider's price is null"},
+		{"/price", `{"Price":1}`, nothing},
+		{"/price", `{"price":1}{"price":2}`, noJSON},
+		{"/price", "", noJSON},
+
+		{"/", `{"":1}`, "1"}, // RFC 6901 from here
+		{"//", `{"":{"":1}}`, "1"},
+		{"/a~1b/m~0n/~01", `{"a/b":{"m~n":{"~1":1}}}`, "1"},
+		{"/c%d/ /i\\j", `{"c%d":{" ":{"i\\j":1}}}`, "1"},
+		{"/0/a/1", `[{"a":[1,2]}]`, "2"},
+		{"/01", `{"01":1}`, "1"},
+		{"/-", `{"-":1}`, "1"},
+		{"/a/", `{"a":1}`, nothing},
+		{"/a/b", `{"a":null}`, nothing},
+		{"/2", "[1,2]", nothing},
+		{"/-", "[1,2]", nothing},
+		{"/-1", "[1,2]", nothing},
+		{"/01", "[1,2]", nothing},
+		{"/+1", "[1,2]", nothing},
+		{"/18446744073709551616", "[1,2]", nothing},
+	} {
+		pointer, err := ParsePointer(test.pointer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		price, err := findPrice([]byte(test.body), pointer)
+		got := price.String()
+		var failure *UpstreamError
+		switch {
+		case errors.Is(err, ErrUnknown):
+			got += "?" + strings.TrimPrefix(err.Error(), "unknown ticker: ")
+		case errors.As(err, &failure) && failure.Status == 502:
+			got += failure.Reason
+		}
+		if got != test.want {
+			t.Errorf("%.30q at %q: %s, want %s", test.body, test.pointer, got, test.want)
+		}
+	}
+	for pointer, want := range map[string]string{"price": "begins with a slash", "/a~": "~ is written ~0", "/a~2": "~ is written ~0", "/~/0": "~ is written ~0"} {
+		if got, err := ParsePointer(pointer); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %q, %v", pointer, got, err)
+		}
+	}
+}
+
+// What the cache keeps of an answer is the price, not the answer around it.
+func TestKeptPriceIsSmall(t *testing.T) {
+	body := []byte(strings.Repeat(" ", maxBody-1) + "1")
+	heap := func() uint64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	before := heap()
+	first, _ := findPrice(body, nil)
+	second, _ := findPrice(body, nil)
+	if after := heap(); after > before+maxBody {
+		t.Errorf("two prices keep %d bytes", after-before)
+	}
+	runtime.KeepAlive([]any{first, second, body})
+}
+
+// What is taken for a price is a number to those who get it, and what is
+// refused is not repeated.
+func FuzzPrice(f *testing.F) {
+	for _, answer := range []string{"201.36", "-1201.36\n", "1e400", "1e-400", "0x1F", "NaN", "1_000", "007", `{"price":1}`, "null", "\"5\""} {
+		f.Add("", answer)
+	}
+	f.Add("/0/a~1b", `[{"a/b":1}]`)
+	f.Fuzz(func(t *testing.T, text, answer string) {
+		pointer, err := ParsePointer(text)
+		if err != nil {
+			return
+		}
+		price, err := findPrice([]byte(answer), pointer)
+		var number float64
+		switch {
+		case err != nil && (price != "" || len(answer) > 20 && strings.Contains(err.Error(), answer)):
+			t.Errorf("%q: %q, %v", answer, price, err)
+		case err == nil && (json.Unmarshal([]byte(price), &number) != nil || number == 0 || math.IsInf(number, 0)):
+			t.Errorf("%q: %q is %v to a client", answer, price, number)
+		}
+	})
+}
+
+func TestParseTemplate(t *testing.T) {
+	for template, host := range map[string]string{
+		"https://api.example.com/{ticker}":                 "api.example.com",
+		"HTTP://api.example.com:8080/p?s={ticker}&k={key}": "api.example.com:8080",
+		"http://[::1]:8080?s={ticker}":                     "[::1]:8080",
+	} {
+		if got, err := ParseTemplate(template, "k"); err != nil || got.Host != host || got.IsZero() {
+			t.Errorf("%s: %v, host %s", template, err, got.Host)
+		}
+	}
+	for template, want := range map[string]string{
+		"secret.example.com/{ticker}":           "want an http or https URL",
+		"ftp://secret.example.com/{ticker}":     "want an http or https URL",
+		"https://:443/secret/{ticker}":          "want an http or https URL",
+		"https://secret .example.com/{ticker}":  "want an http or https URL",
+		"https://example.com/{ticker}%secret":   "want an http or https URL",
+		"https://{key}@example.com/{ticker}":    "a user in the URL is not supported; put {key} in its path or query",
+		"https://example.com/{TICKER}/secret":   "want {ticker} where the ticker belongs",
+		"https://{ticker}.example.com/secret":   "{ticker} and {key} belong in the path or query",
+		"https://{key}.example.com/{ticker}":    "{ticker} and {key} belong in the path or query",
+		"https://example.com/{ticker}?k=secr#t": "what follows # in a URL is not sent; write a # as %23",
+		"https://example.com/{ticker}?k={key}":  "has {key}, but QUOTE_KEY is unset",
+	} {
+		if got, err := ParseTemplate(template, ""); err == nil || err.Error() != want || !got.IsZero() {
+			t.Errorf("%q: %v, want %s", template, err, want)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for _, test := range []struct{ key, text, want string }{
+		{"s3cret", "S3CRET s3crets3cret", "{key} {key}{key}"},
+		{"a&b c/+", "raw a&b c/+", "raw {key}"},
+		{"a&b c/+", "as sent a%26b%20c%2F%2B", "as sent {key}"},
+		{"a&b c/+", "in lower case a%26b%20c%2f%2b", "in lower case {key}"},
+		{"a&b c/+", "of a query a%26b+c%2F%2B", "of a query {key}"},
+		{"a&b c/+", "of a path a&b%20c%2F+", "of a path {key}"},
+		{`a"b\c`, `quoted "a\"b\\c"`, `quoted "{key}"`},
+		{"$1.*", "a pattern $1.* is none", "a pattern {key} is none"},
+		{"", "nothing to replace", "nothing to replace"},
+	} {
+		if got := (Template{key: test.key}).redact(test.text); got != test.want {
+			t.Errorf("%q of key %q: %q, want %q", test.text, test.key, got, test.want)
+		}
 	}
 }

@@ -8,17 +8,19 @@ import (
 	"strings"
 )
 
-// Template is a provider's URL with places for the ticker and the key.
+// Template is a provider's URL with places for the ticker and the key. The zero
+// Template is none.
 type Template struct {
-	url, host, key string
+	Host     string // the provider's, with the port if the template names one
+	url, key string
 }
 
 // ParseTemplate checks that template is an http or https URL with {ticker},
-// and perhaps {key}, in its path or query. Its errors do not repeat the
-// template, which may contain a key.
-func ParseTemplate(template string) (Template, error) {
+// and perhaps {key}, in its path or query. The key must be UTF-8. Its errors do
+// not repeat the template, which may contain a key.
+func ParseTemplate(template, key string) (Template, error) {
 	u, err := url.Parse(Template{url: template, key: "KEY"}.expand("AAPL"))
-	// net/url refuses a brace in a host, and allows it in a path and a query
+	// net/url refuses a brace in a host, and allows it in a path and a query.
 	_, misplaced := url.Parse(template)
 	switch {
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
@@ -31,21 +33,14 @@ func ParseTemplate(template string) (Template, error) {
 		return Template{}, errors.New("want {ticker} where the ticker belongs")
 	case misplaced != nil:
 		return Template{}, errors.New("{ticker} and {key} belong in the path or query")
+	case key == "" && strings.Contains(template, "{key}"):
+		return Template{}, errors.New("has {key}, but QUOTE_KEY is unset")
 	}
-	return Template{url: template, host: u.Host}, nil
+	return Template{u.Host, template, key}, nil
 }
 
-// WithKey returns the template with what {key} stands for.
-func (t Template) WithKey(key string) Template {
-	t.key = key
-	return t
-}
-
-// NeedsKey tells whether the template has a place for a key.
-func (t Template) NeedsKey() bool { return strings.Contains(t.url, "{key}") }
-
-// Host is the provider's host, with the port if the template names one.
-func (t Template) Host() string { return t.host }
+// IsZero tells whether there is no template.
+func (t Template) IsZero() bool { return t == Template{} }
 
 // redact returns text with {key} in place of the key, whether that is written
 // as it is, escaped as in a URL, or quoted as in Go.
@@ -58,7 +53,7 @@ func (t Template) redact(text string) string {
 	for i, form := range forms {
 		forms[i] = regexp.QuoteMeta(form)
 	}
-	// some write %2F as %2f
+	// Some write %2F as %2f.
 	return regexp.MustCompile("(?i)"+strings.Join(forms, "|")).ReplaceAllLiteralString(text, "{key}")
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -19,13 +20,12 @@ const (
 	maxHeader    = 64 << 10 // bytes
 	maxBody      = 1 << 20  // bytes
 	maxHold      = time.Minute
-	// some providers answer Go's own User-Agent with 429
+	// Some providers answer Go's own User-Agent with 429.
 	userAgent = "Mozilla/5.0 (compatible; rest-api-go)"
 )
 
 // Upstream is a Source that asks a quote provider.
 type Upstream struct {
-	cache
 	template Template
 	pointer  Pointer
 	timeout  time.Duration
@@ -33,6 +33,9 @@ type Upstream struct {
 	// the key elsewhere.
 	transport http.RoundTripper
 	log       *slog.Logger
+	cache     cache
+	// heldUntil is when the provider may be asked again, in Unix nanoseconds.
+	heldUntil atomic.Int64
 	// unknownLogged is true for a minute after an unknown ticker was logged.
 	unknownLogged atomic.Bool
 }
@@ -48,27 +51,33 @@ type Upstream struct {
 func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slog.Logger) *Upstream {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxResponseHeaderBytes = maxHeader
-	// on a connection that is used again, one answer too many would be taken
-	// for the price of the next ticker
+	// On a connection that is used again, one answer too many would be taken
+	// for the price of the next ticker.
 	transport.DisableKeepAlives = true
-	u := &Upstream{
+	return &Upstream{
 		template:  template,
 		pointer:   pointer,
 		timeout:   fetchTimeout,
 		transport: transport,
 		log:       log,
+		cache:     cache{ttl: ttl, kept: map[string]*entry{}, underWay: map[string]*entry{}},
 	}
-	u.cache = cache{fetch: u.fetch, ttl: ttl, kept: map[string]*entry{}, underWay: map[string]*entry{}}
-	return u
+}
+
+// Quote implements Source.
+func (u *Upstream) Quote(ticker string) (Quote, error) {
+	return u.cache.get(ticker, u.fetch)
 }
 
 func (u *Upstream) fetch(ticker string) (Quote, error) {
+	if wait := time.Until(time.Unix(0, u.heldUntil.Load())); wait > 0 {
+		return Quote{}, rateLimited(wait)
+	}
 	price, err := u.price(ticker)
 	if err != nil {
 		u.logFailure(ticker, err)
-		return Quote{}, err
 	}
-	return Quote{Price: price, Origin: "upstream"}, nil
+	return Quote{Price: price, Origin: "upstream"}, err
 }
 
 // logFailure logs why there is no quote. Of the unknown tickers it logs one a
@@ -81,7 +90,7 @@ func (u *Upstream) logFailure(ticker string, err error) {
 		}
 		time.AfterFunc(time.Minute, func() { u.unknownLogged.Store(false) })
 	}
-	u.log.Warn("no quote", "ticker", ticker, "provider", u.template.Host(), "err", err)
+	u.log.Warn("no quote", "ticker", ticker, "provider", u.template.Host, "err", err)
 }
 
 func (u *Upstream) price(ticker string) (json.Number, error) {
@@ -104,8 +113,8 @@ func (u *Upstream) price(ticker string) (json.Number, error) {
 	case http.StatusNotFound:
 		return "", unknown("the quote provider answered with status 404")
 	case http.StatusTooManyRequests:
-		wait := retryAfter(resp.Header, u.ttl)
-		u.hold(wait)
+		wait := retryAfter(resp.Header, u.cache.ttl)
+		u.heldUntil.Store(time.Now().Add(wait).UnixNano())
 		return "", fmt.Errorf("%w: nothing is fetched for %v", rateLimited(wait), wait)
 	default:
 		return "", badGateway(fmt.Sprintf("the quote provider answered with status %d", resp.StatusCode))
@@ -138,6 +147,12 @@ func (u *Upstream) noAnswer(err error) error {
 
 func badGateway(reason string) error {
 	return &UpstreamError{Status: http.StatusBadGateway, Reason: reason}
+}
+
+// rateLimited is the error while nothing is fetched for another wait.
+func rateLimited(wait time.Duration) error {
+	seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
+	return &UpstreamError{http.StatusServiceUnavailable, seconds, "the quote provider's rate limit is reached"}
 }
 
 // retryAfter is how long the provider asks to be left alone, from 1 s to a

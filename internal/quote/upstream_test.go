@@ -1,133 +1,48 @@
 package quote
 
 import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// The providers of the README, with what they answer for a ticker that they
-// know and for one that they do not.
-func TestProviders(t *testing.T) {
-	const key = "a&b c/+"
-	for _, test := range []struct {
-		name, template, pointer string
-		target                  string // that the provider is asked for, of ticker and key
-		known                   string
-		unknown                 string
-		unknownStatus           int
-	}{
-		{
-			"Twelve Data", "https://api.twelvedata.com/price?symbol={ticker}&apikey={key}", "/price",
-			"/price?symbol=TICKER&apikey=KEY",
-			`{"price":"201.36000"}`,
-			`{"code":404,"message":"**symbol** or **figi** parameter is missing or invalid. Please provide a valid symbol according to API documentation: https://twelvedata.com/docs#reference-data","status":"error"}`, 200,
-		},
-		{
-			"Finnhub", "https://finnhub.io/api/v1/quote?symbol={ticker}&token={key}", "/c",
-			"/api/v1/quote?symbol=TICKER&token=KEY",
-			`{"c":201.36000,"d":-0.73,"dp":-0.3612,"h":202.75,"l":199.7,"o":200.71,"pc":202.09,"t":1747944000}`,
-			`{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}`, 200,
-		},
-		{
-			"Tiingo", "https://api.tiingo.com/iex/?tickers={ticker}&token={key}", "/0/tngoLast",
-			"/iex/?tickers=TICKER&token=KEY",
-			`[{"ticker":"AAPL","timestamp":"2025-05-22T20:00:00+00:00","lastSaleTimestamp":"2025-05-22T20:00:00+00:00","quoteTimestamp":null,"open":200.71,"high":202.75,"low":199.7,"mid":null,"tngoLast":201.36000,"last":201.36,"lastSize":null,"bidSize":null,"bidPrice":null,"askPrice":null,"askSize":null,"volume":46742407,"prevClose":202.09}]`,
-			`[]`, 200,
-		},
-		{
-			"Alpha Vantage", "https://www.alphavantage.co/query?function=GLOBAL_QUOTE&symbol={ticker}&apikey={key}", "/Global Quote/05. price",
-			"/query?function=GLOBAL_QUOTE&symbol=TICKER&apikey=KEY",
-			`{"Global Quote":{"01. symbol":"AAPL","02. open":"200.7100","03. high":"202.7500","04. low":"199.7000","05. price":"201.36000","06. volume":"46742407","07. latest trading day":"2025-05-22","08. previous close":"202.0900","09. change":"-0.7300","10. change percent":"-0.3612%"}}`,
-			`{"Global Quote":{}}`, 200,
-		},
-		{
-			"Yahoo", "https://query1.finance.yahoo.com/v8/finance/chart/{ticker}?interval=1d&range=1d", "/chart/result/0/meta/regularMarketPrice",
-			"/v8/finance/chart/TICKER?interval=1d&range=1d",
-			`{"chart":{"result":[{"meta":{"currency":"USD","symbol":"AAPL","exchangeName":"NMS","regularMarketTime":1747944001,"regularMarketPrice":201.36000,"previousClose":202.09},"timestamp":[1747920600],"indicators":{"quote":[{"close":[201.36000061035156]}]}}],"error":null}}`,
-			`{"chart":{"result":null,"error":{"code":"Not Found","description":"No data found, symbol may be delisted"}}}`, 404,
-		},
-		{
-			"a price alone", "https://price.example.com/{key}/{ticker}.txt", "",
-			"/KEY/TICKER.txt",
-			"201.36000\n",
-			"N/A\n", 200,
-		},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var target string
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				target = r.RequestURI
-				if agent := r.UserAgent(); r.Method != "GET" || agent == "" || strings.Contains(agent, "Go-http-client") {
-					t.Errorf("%s by %q", r.Method, agent)
-				}
-				if strings.Contains(target, "NOPE") {
-					w.WriteHeader(test.unknownStatus)
-					io.WriteString(w, test.unknown)
-					return
-				}
-				io.WriteString(w, test.known)
-			}))
-			defer server.Close()
-
-			if _, err := ParseTemplate(test.template); err != nil {
-				t.Fatal(err)
-			}
-			_, rest, _ := strings.Cut(test.template, "://")
-			template, err := ParseTemplate(server.URL + rest[strings.Index(rest, "/"):])
-			if err != nil {
-				t.Fatal(err)
-			}
-			pointer, err := ParsePointer(test.pointer)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var log strings.Builder
-			upstream := NewUpstream(template.WithKey(key), pointer, time.Minute, slog.New(slog.NewTextHandler(&log, nil)))
-
-			for ticker, escaped := range map[string]string{"AAPL": "AAPL", "BRK.B": "BRK.B", "^GSPC": "%5EGSPC", "EURUSD=X": "EURUSD%3DX"} {
-				q, err := upstream.Quote(ticker)
-				if want := (Quote{Price: "201.36000", Origin: "upstream"}); q != want || err != nil {
-					t.Errorf("%s: %+v, %v", ticker, q, err)
-				}
-				want := strings.NewReplacer("TICKER", escaped, "KEY", "a%26b%20c%2F%2B").Replace(test.target)
-				if target != want {
-					t.Errorf("%s: asked for %s, want %s", ticker, target, want)
-				}
-			}
-			if q, err := upstream.Quote("NOPE"); !errors.Is(err, ErrUnknown) {
-				t.Errorf("NOPE: %+v, %v", q, err)
-			}
-			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "ticker=NOPE") {
-				t.Errorf("the log has %q, want the unknown ticker alone", got)
-			}
-		})
-	}
-}
-
 // provider answers as a server would, with no connection: in a synctest bubble.
-type provider func(ticker string) *http.Response
+type provider func(r *http.Request) (*http.Response, error)
 
-func (p provider) RoundTrip(r *http.Request) (*http.Response, error) {
-	return p(strings.TrimPrefix(r.URL.Path, "/")), nil
+func (p provider) RoundTrip(r *http.Request) (*http.Response, error) { return p(r) }
+
+func answer(status int, body string, header ...string) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	for i := 0; i < len(header); i += 2 {
+		w.Header().Set(header[i], header[i+1])
+	}
+	w.WriteHeader(status)
+	io.WriteString(w, body)
+	return w.Result(), nil
 }
 
-func answer(status int, body string, header ...string) *http.Response {
-	recorder := httptest.NewRecorder()
-	for i := 0; i < len(header); i += 2 {
-		recorder.Header().Set(header[i], header[i+1])
+func newUpstream(t *testing.T, template, key, pointer string, ttl time.Duration, log io.Writer) *Upstream {
+	t.Helper()
+	parsed, err := ParseTemplate(template, key)
+	if err != nil {
+		t.Fatal(err)
 	}
-	recorder.WriteHeader(status)
-	io.WriteString(recorder, body)
-	return recorder.Result()
+	tokens, err := ParsePointer(pointer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewUpstream(parsed, tokens, ttl, slog.New(slog.NewTextHandler(log, nil)))
 }
 
 // ask returns what a client sees: the price, or the status, Retry-After and
@@ -136,184 +51,239 @@ func ask(u *Upstream, ticker string) string {
 	q, err := u.Quote(ticker)
 	var failure *UpstreamError
 	switch {
-	case err == nil:
+	case err == nil && q.Origin == "upstream" && q.Day == "":
 		return q.Price.String()
 	case errors.As(err, &failure):
-		return fmt.Sprintf("%d %s %s", failure.Status, failure.RetryAfter, failure.Reason)
+		return strings.TrimSpace(fmt.Sprint(failure.Status, " ", failure.RetryAfter, " ", failure.Reason))
 	case errors.Is(err, ErrUnknown):
 		return "unknown"
 	}
-	return err.Error()
+	return fmt.Sprint(q, err)
 }
 
-func asking(p provider, ttl time.Duration, lines io.Writer) *Upstream {
-	upstream := NewUpstream(Template{url: "http://example.com/{ticker}", host: "example.com"}, nil, ttl, slog.New(slog.NewTextHandler(lines, nil)))
-	upstream.transport = p
-	return upstream
+// The providers of the README, with what they answer for a ticker that they
+// know and for one that they do not.
+func TestProviders(t *testing.T) {
+	for _, test := range []struct{ template, pointer, known, unknown string }{
+		{"https://api.twelvedata.com/price?symbol={ticker}&apikey={key}", "/price",
+			`{"price":"201.36000"}`, `{"code":404,"message":"**symbol** or **figi** parameter is missing or invalid.","status":"error"}`},
+		{"https://finnhub.io/api/v1/quote?symbol={ticker}&token={key}", "/c",
+			`{"c":201.36000,"d":-0.73,"pc":202.09,"t":1747944000}`, `{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}`},
+		{"https://api.tiingo.com/iex/?tickers={ticker}&token={key}", "/0/tngoLast",
+			`[{"ticker":"AAPL","mid":null,"tngoLast":201.36000,"last":null}]`, `[]`},
+		{"https://www.alphavantage.co/query?function=GLOBAL_QUOTE&symbol={ticker}&apikey={key}", "/Global Quote/05. price",
+			`{"Global Quote":{"01. symbol":"AAPL","05. price":"201.36000"}}`, `{"Global Quote":{}}`},
+		{"https://query1.finance.yahoo.com/v8/finance/chart/{ticker}?interval=1d&range=1d", "/chart/result/0/meta/regularMarketPrice",
+			`{"chart":{"result":[{"meta":{"currency":"USD","regularMarketPrice":201.36000}}],"error":null}}`, ""},
+		{"https://price.example.com/{key}/{ticker}.txt", "", "201.36000\n", "N/A\n"},
+	} {
+		var log strings.Builder
+		u := newUpstream(t, test.template, "a&b c/+", test.pointer, time.Minute, &log)
+		var asked string
+		u.transport = provider(func(r *http.Request) (*http.Response, error) {
+			asked = r.URL.String()
+			if agent := r.UserAgent(); r.Method != "GET" || agent == "" || strings.Contains(agent, "Go-http-client") {
+				t.Errorf("%s by %q", r.Method, agent)
+			}
+			switch {
+			case !strings.Contains(asked, "NOPE"):
+				return answer(200, test.known)
+			case test.unknown == "":
+				return answer(404, "")
+			}
+			return answer(200, test.unknown)
+		})
+		for ticker, escaped := range map[string]string{"AAPL": "AAPL", "^GSPC": "%5EGSPC", "EURUSD=X": "EURUSD%3DX"} {
+			if got := ask(u, ticker); got != "201.36000" {
+				t.Errorf("%s of %s: %s", ticker, test.template, got)
+			}
+			if want := strings.NewReplacer("{ticker}", escaped, "{key}", "a%26b%20c%2F%2B").Replace(test.template); asked != want {
+				t.Errorf("%s: asked for %s, want %s", ticker, asked, want)
+			}
+		}
+		if got := ask(u, "NOPE"); got != "unknown" || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "ticker=NOPE") {
+			t.Errorf("NOPE of %s: %s, and the log has %s", test.template, got, &log)
+		}
+	}
 }
+
+const limited = " the quote provider's rate limit is reached"
 
 func TestRateLimit(t *testing.T) {
-	const limited = " the quote provider's rate limit is reached"
 	for _, test := range []struct {
-		name, retryAfter string // DATE is 30 s later
-		ttl, hold        time.Duration
-		told             string
+		retryAfter string
+		ttl, hold  time.Duration
+		told       string
 	}{
-		{"seconds", "30", time.Minute, 30 * time.Second, "30"},
-		{"a date", "DATE", time.Minute, 30 * time.Second, "30"},
-		{"a minute at most", "86400", time.Hour, time.Minute, "60"},
-		{"a date far away", "Fri, 31 Dec 9999 23:59:59 GMT", time.Hour, time.Minute, "60"},
-		{"a date in the past", "Thu, 22 May 1975 20:00:00 GMT", time.Hour, time.Second, "1"},
-		{"0", "0", time.Hour, time.Second, "1"},
-		{"nothing", "", 10 * time.Second, 10 * time.Second, "10"},
-		{"nothing, a long TTL", "", time.Hour, time.Minute, "60"},
-		{"nothing, a broken TTL", "", 2500 * time.Millisecond, 2500 * time.Millisecond, "3"},
-		{"nothing, no TTL", "", 0, time.Second, "1"},
-		{"negative", "-5", time.Hour, time.Second, "1"},
-		{"more seconds than a duration has", "9223372036854775807", time.Hour, time.Minute, "60"},
-		{"more seconds than a number has", "99999999999999999999999", 10 * time.Second, 10 * time.Second, "10"},
-		{"a fraction", "1.5", 10 * time.Second, 10 * time.Second, "10"},
-		{"words", "soon", 10 * time.Second, 10 * time.Second, "10"},
+		{"30", time.Minute, 30 * time.Second, "30"},
+		{"Sat, 01 Jan 2000 00:00:30 GMT", time.Minute, 30 * time.Second, "30"}, // synctest's clock begins in 2000.
+		{"Fri, 31 Dec 9999 23:59:59 GMT", time.Hour, time.Minute, "60"},
+		{"0", time.Hour, time.Second, "1"},
+		{"-5", time.Hour, time.Second, "1"},
+		{"9223372036854775807", time.Hour, time.Minute, "60"},
+		{"99999999999999999999999", 10 * time.Second, 10 * time.Second, "10"},
+		{"soon", 2500 * time.Millisecond, 2500 * time.Millisecond, "3"},
+		{"", time.Hour, time.Minute, "60"},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				fetches := 0
-				upstream := asking(func(string) *http.Response {
-					if fetches++; fetches > 1 {
-						return answer(200, "201.36")
-					}
-					date := time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat)
-					return answer(429, "", "Retry-After", strings.Replace(test.retryAfter, "DATE", date, 1))
-				}, test.ttl, io.Discard)
-				start := time.Now()
-				if got, want := ask(upstream, "AAPL"), "503 "+test.told+limited; got != want {
-					t.Errorf("%s, want %s", got, want)
+		synctest.Test(t, func(t *testing.T) {
+			var log strings.Builder
+			u := newUpstream(t, "http://example.com/{ticker}", "", "", test.ttl, &log)
+			begin, fetches := time.Now(), 0
+			u.transport = provider(func(r *http.Request) (*http.Response, error) {
+				if fetches++; fetches == 1 {
+					return answer(429, "", "Retry-After", test.retryAfter)
 				}
-				for i := range 50 {
-					if got, want := ask(upstream, fmt.Sprintf("T%d", i)), "503 "+test.told+limited; got != want {
-						t.Errorf("%s, want %s", got, want)
-					}
-				}
-				time.Sleep(test.hold - time.Since(start) - time.Millisecond)
-				if got, want := ask(upstream, "AAPL"), "503 1"+limited; got != want || fetches != 1 {
-					t.Errorf("at the end: %s, want %s; %d fetches", got, want, fetches)
-				}
-				time.Sleep(time.Millisecond)
-				if got := ask(upstream, "AAPL"); got != "201.36" {
-					t.Errorf("afterwards: %s", got)
-				}
+				return answer(200, "201.36")
 			})
+			for _, step := range []struct {
+				at   time.Duration
+				want string
+			}{{0, "503 " + test.told + limited}, {0, "503 " + test.told + limited}, {test.hold - 1, "503 1" + limited}, {test.hold, "201.36"}} {
+				time.Sleep(time.Until(begin.Add(step.at)))
+				if got := ask(u, "AAPL"); got != step.want {
+					t.Errorf("Retry-After: %s: %s after %v, want %s", test.retryAfter, got, step.at, step.want)
+				}
+			}
+			if want := fmt.Sprintf("rate limit is reached: nothing is fetched for %v\"\n", test.hold); strings.Count(log.String(), "\n") != 1 || !strings.HasSuffix(log.String(), want) {
+				t.Errorf("the log has %s, want %s", &log, want)
+			}
 		})
 	}
 }
 
-// A rate limit touches neither what is kept nor the fetches that are under way,
-// and the provider's last word counts.
+// A rate limit touches neither what is kept nor the fetches that are under way.
 func TestRateLimitBesideOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var fetches atomic.Int32
-		upstream := asking(func(ticker string) *http.Response {
-			fetches.Add(1)
-			switch ticker {
-			case "SLOW":
+		u := newUpstream(t, "http://example.com/{ticker}", "", "", 20*time.Second, io.Discard)
+		u.transport = provider(func(r *http.Request) (*http.Response, error) {
+			switch r.URL.Path {
+			case "/SLOW":
 				time.Sleep(3 * time.Second)
-			case "SHORT":
-				return answer(429, "", "Retry-After", "5")
-			case "LONG":
-				time.Sleep(time.Second)
-				return answer(429, "", "Retry-After", "29")
-			case "NOPE":
-				return answer(404, "")
+			case "/LIMIT":
+				return answer(429, "", "Retry-After", "30")
 			}
 			return answer(200, "201.36")
-		}, 20*time.Second, io.Discard)
-		ask(upstream, "KEPT")
-		ask(upstream, "NOPE")
-
-		start := time.Now()
-		for ticker, want := range map[string]string{
-			"SLOW": "201.36",
-			"LONG": "503 29 the quote provider's rate limit is reached",
-		} {
-			for range 2 { // the second shares the fetch of the first
-				go func() {
-					if got := ask(upstream, ticker); got != want {
-						t.Errorf("%s, under way: %s, want %s", ticker, got, want)
-					}
-				}()
-			}
-		}
+		})
+		ask(u, "KEPT")
+		go ask(u, "SLOW")
 		synctest.Wait()
-		ask(upstream, "SHORT")
-		go func() { // the fetch of SLOW is still under way
-			if got := ask(upstream, "SLOW"); got != "201.36" {
-				t.Errorf("a late one: %s", got)
+		ask(u, "LIMIT")
+		for ticker, want := range map[string]string{"KEPT": "201.36", "SLOW": "201.36", "OTHER": "503"} {
+			if got := ask(u, ticker); !strings.HasPrefix(got, want) {
+				t.Errorf("%s: %s, want %s", ticker, got, want)
 			}
-		}()
-		for _, step := range []struct {
-			at           time.Duration
-			ticker, want string
-		}{
-			{4 * time.Second, "KEPT", "201.36"},
-			{4 * time.Second, "NOPE", "unknown"},
-			{4 * time.Second, "SLOW", "201.36"},
-			{4 * time.Second, "OTHER", "503 26 the quote provider's rate limit is reached"},
-			{20500 * time.Millisecond, "KEPT", "503 10 the quote provider's rate limit is reached"}, // expired
-			{29999 * time.Millisecond, "OTHER", "503 1 the quote provider's rate limit is reached"},
-		} {
-			time.Sleep(time.Until(start.Add(step.at)))
-			if got := ask(upstream, step.ticker); got != step.want {
-				t.Errorf("%s at %v: %s, want %s", step.ticker, step.at, got, step.want)
-			}
-		}
-		if n := fetches.Load(); n != 5 {
-			t.Errorf("%d fetches", n)
-		}
-		time.Sleep(time.Millisecond)
-		if got := ask(upstream, "OTHER"); got != "201.36" {
-			t.Errorf("afterwards: %s", got)
 		}
 	})
 }
 
-// The log tells one unknown ticker a minute, and what the provider answered.
+// The log tells one unknown ticker a minute.
 func TestUnknownTickersInTheLog(t *testing.T) {
-	for _, test := range []struct {
-		name    string
-		pointer Pointer
-		status  int
-		body    string
-		why     string
-	}{
-		{"a mistyped path", nil, 404, "", "the quote provider answered with status 404"},
-		{"a mistyped pointer", Pointer{"prise"}, 200, `{"price":1}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
-		{"an error object", Pointer{"price"}, 200, `{"status":"error"}`, "the quote provider's answer has nothing where QUOTE_POINTER points"},
-		{"null", Pointer{"price"}, 200, `{"price":null}`, "the quote provider's price is null"},
-		{"0", nil, 200, "0.00", "the quote provider's price is 0"},
-		{"N/A", nil, 200, "N/A", `the quote provider's price is \"N/A\"`},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var lines strings.Builder
-				upstream := asking(func(string) *http.Response { return answer(test.status, test.body) }, 0, &lines)
-				upstream.pointer = test.pointer
-				for range 100 { // for 5 minutes
-					if got := ask(upstream, "NOPE"); got != "unknown" {
-						t.Errorf("NOPE: %s", got)
-					}
-					time.Sleep(3 * time.Second)
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		u := newUpstream(t, "http://example.com/{ticker}", "", "", 0, &log)
+		u.transport = provider(func(*http.Request) (*http.Response, error) { return answer(200, "N/A") })
+		for range 100 { // for 5 minutes
+			ask(u, "NOPE")
+			time.Sleep(3 * time.Second)
+		}
+		const line = `level=WARN msg="no quote" ticker=NOPE provider=example.com err="unknown ticker: the quote provider's price is \"N/A\""` + "\n"
+		if n := strings.Count(log.String(), line); n != 5 || strings.Count(log.String(), "\n") != 5 {
+			t.Errorf("%d lines, want 5 with %s:\n%s", n, line, &log)
+		}
+	})
+}
+
+func TestFetchMayTakeFiveSeconds(t *testing.T) {
+	for _, stall := range []string{"before the headers", "in the body"} {
+		synctest.Test(t, func(t *testing.T) {
+			u := newUpstream(t, "http://example.com/{ticker}", "", "", 0, io.Discard)
+			u.transport = provider(func(r *http.Request) (*http.Response, error) {
+				if stall == "in the body" {
+					return &http.Response{StatusCode: 200, Body: io.NopCloser(stalled{r})}, nil
 				}
-				const told = `level=WARN msg="no quote" ticker=NOPE provider=example.com err="unknown ticker: `
-				if n := strings.Count(lines.String(), told+test.why+"\"\n"); n != 5 || strings.Count(lines.String(), "\n") != n {
-					t.Errorf("%d lines, want 5 with %s:\n%s", n, test.why, &lines)
-				}
+				_, err := stalled{r}.Read(nil)
+				return nil, err
 			})
+			begin := time.Now()
+			if got := ask(u, "AAPL"); got != "504  the quote provider did not answer in time" || time.Since(begin) != 5*time.Second {
+				t.Errorf("%s: %s after %v", stall, got, time.Since(begin))
+			}
 		})
 	}
 }
 
-// On a connection for all fetches, a provider that answers twice gave now and
-// then the price of one ticker for the next.
+// stalled is an answer that never comes.
+type stalled struct{ *http.Request }
+
+func (s stalled) Read([]byte) (int, error) {
+	<-s.Context().Done()
+	return 0, s.Context().Err()
+}
+
+// A provider that does its worst, on a connection for each fetch, is told from
+// others by status. If it repeats what it was asked for, the key is neither in
+// an error nor in the log.
+func TestHostileUpstreams(t *testing.T) {
+	const ok = "HTTP/1.1 200 OK\r\n"
+	const noAnswer = "502  the quote provider gave no valid answer"
+	const status = "502  the quote provider answered with status "
+	const tooLarge = "502  the quote provider's answer is larger than 1 MiB"
+	var bomb bytes.Buffer
+	zipped := gzip.NewWriter(&bomb)
+	io.WriteString(zipped, strings.Repeat(" ", 8*maxBody)+"201.36")
+	zipped.Close()
+	for _, test := range []struct{ says, want, cause string }{ // where it says TARGET, it repeats the request's.
+		{ok + "\r\n" + strings.Repeat(" ", maxBody-6) + "201.36", "201.36", ""},
+		{"HTTP/1.1 404 TARGET\r\n\r\nTARGET", "unknown", ""},
+		{"HTTP/1.1 429 TARGET\r\nRetry-After: 30 TARGET\r\n\r\n", "503 10" + limited, ""},
+		{"HTTP/1.1 500 TARGET\r\n\r\nTARGET", status + "500", ""},
+		{"HTTP/1.1 204 TARGET\r\n\r\n", status + "204", ""},
+		{"HTTP/1.1 302 Found\r\nLocation: TARGET\r\nContent-Length: 6\r\n\r\n201.36", status + "302", ""},
+		{"HTTP/1.1 101 TARGET\r\nConnection: upgrade\r\nUpgrade: TARGET\r\n\r\n", status + "101", ""},
+		{ok + "\r\n\"TARGET\"", "502  the quote provider's price is not a number", ""},
+		{ok + "\r\n{\"error\":\"TARGET\"}", "502  the quote provider's answer has no price where QUOTE_POINTER points", ""},
+		{ok + "\r\n" + strings.Repeat(" ", maxBody) + "201.36", tooLarge, ""},
+		{ok + "Content-Encoding: gzip\r\n\r\n" + bomb.String(), tooLarge, ""},
+		{ok + "Content-Encoding: gzip\r\n\r\nTARGET", noAnswer, ""},
+		{ok + "Content-Length: 7\r\n\r\n201.36", noAnswer, "unexpected EOF"},
+		{"TARGET\r\n\r\n", noAnswer, `malformed HTTP response \"/quote?symbol=AAPL&apikey={key}\"`},
+		{ok + "TARGET\r\n\r\n", noAnswer, ""},
+		{ok + "X: " + strings.Repeat("x", maxHeader) + "\r\n\r\n", noAnswer, "server response headers exceeded"},
+		{"", noAnswer, "EOF"},
+		{"dead", "502  the quote provider cannot be reached", "connection refused"},
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		go func() {
+			for conn, err := listener.Accept(); err == nil; conn, err = listener.Accept() {
+				if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					io.WriteString(conn, strings.ReplaceAll(test.says, "TARGET", r.RequestURI))
+				}
+				conn.Close()
+			}
+		}()
+		if test.says == "dead" {
+			listener.Close()
+		}
+		var log strings.Builder
+		u := newUpstream(t, "http://"+listener.Addr().String()+"/quote?symbol={ticker}&apikey={key}", "s&cret k/y", "", 10*time.Second, &log)
+		if got := ask(u, "AAPL"); got != test.want {
+			t.Errorf("%.60q: %s, want %s", test.says, got, test.want)
+		}
+		if n := strings.Count(log.String(), "\n"); (n == 1) != (test.want != "201.36") || !strings.Contains(log.String(), test.cause) || log.Len() > 1000 {
+			t.Errorf("%.60q: %d lines, want one with %s: %s", test.says, n, test.cause, &log)
+		}
+		if _, err := u.Quote("AAPL"); strings.Contains(fmt.Sprint(err, &log), "cret") {
+			t.Errorf("the key is in %v, or in %s", err, &log)
+		}
+	}
+}
+
+// On a connection for all fetches, a provider that answers twice would now and
+// then give the price of one ticker for the next.
 func TestConnectionIsOfOneFetch(t *testing.T) {
 	connections := map[string]bool{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -321,17 +291,8 @@ func TestConnectionIsOfOneFetch(t *testing.T) {
 		io.WriteString(w, "1")
 	}))
 	defer server.Close()
-	template, err := ParseTemplate(server.URL + "/{ticker}")
-	if err != nil {
-		t.Fatal(err)
-	}
-	upstream := NewUpstream(template, nil, 0, slog.New(slog.DiscardHandler))
-	for range 9 {
-		if got := ask(upstream, "AAPL"); got != "1" {
-			t.Error(got)
-		}
-	}
-	if len(connections) != 9 {
-		t.Errorf("9 fetches on %d connections", len(connections))
+	u := newUpstream(t, server.URL+"/{ticker}", "", "", 0, io.Discard)
+	if got := ask(u, "A") + ask(u, "B"); got != "11" || len(connections) != 2 {
+		t.Errorf("%s, on %d connections", got, len(connections))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,7 @@ func RevisionName(tag string) string { return service + "-" + tag }
 type gateway struct {
 	revision func(tag string) http.Handler
 	draw     func(n int) int
-	origins  http.CrossOriginProtection
+	api      http.Handler
 
 	changing sync.Mutex
 	traffic  atomic.Pointer[traffic]
@@ -38,12 +39,16 @@ type traffic struct {
 }
 
 // New returns a handler that passes a request for the host TAG.localhost to
-// that tag's revision, and any other to one drawn by percent. At /rehearsal it
-// tells the split and changes it. revision makes a tag's revision, once. draw
-// returns a random number in [0, n), as rand.IntN does; many goroutines call
-// it.
+// that tag's revision while the split lists it, and any other to one drawn by
+// percent. At /rehearsal it tells the split and changes it. revision makes a
+// tag's revision, once. draw returns a random number in [0, n), as rand.IntN
+// does; many goroutines call it.
 func New(split Split, revision func(tag string) http.Handler, draw func(n int) int) http.Handler {
 	g := &gateway{revision: revision, draw: draw}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+path, g.tell)
+	mux.HandleFunc("PUT "+path, g.put)
+	g.api = new(http.CrossOriginProtection).Handler(mux)
 	g.traffic.Store(&traffic{revisions: map[string]http.Handler{}})
 	g.change(split, "") // has no error, since ParseSplit has checked
 	return g
@@ -72,7 +77,7 @@ func (g *gateway) change(split Split, latest string) error {
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == path {
-		g.serveSplit(w, r)
+		g.api.ServeHTTP(w, r)
 		return
 	}
 	host, _, _ := strings.Cut(r.Host, ":")
@@ -84,15 +89,14 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		now.revisions[now.split.drawn(g.draw)].ServeHTTP(w, r)
 		return
 	}
+	listed := func(target Target) bool { return target.Tag == tag }
 	if tag == latestTag {
 		tag = now.latest
-	}
-	revision := now.revisions[tag]
-	if revision == nil {
+	} else if !slices.ContainsFunc(now.split, listed) {
 		http.Error(w, "no revision has the tag "+tag, http.StatusNotFound)
 		return
 	}
-	revision.ServeHTTP(w, r)
+	now.revisions[tag].ServeHTTP(w, r)
 }
 
 // drawn returns a target's tag, each as likely as its percent.

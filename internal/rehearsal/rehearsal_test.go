@@ -1,12 +1,21 @@
 package rehearsal
 
 import (
-	"math"
+	"cmp"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/knative-sample/rest-api-go/internal/quote"
 	"github.com/knative-sample/rest-api-go/internal/stock"
@@ -24,19 +33,34 @@ func rehearse(t *testing.T, split string, draw func(int) int) http.Handler {
 	}, draw)
 }
 
-func get(handler http.Handler, host, path string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest("GET", path, nil)
+// send sends a request, with headers as "Name: value".
+func send(handler http.Handler, method, host, path, body string, headers ...string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, path, strings.NewReader(body))
 	req.Host = host
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		req.Header.Set(name, value)
+	}
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, req)
 	return w
 }
 
+func get(handler http.Handler, host, path string) *httptest.ResponseRecorder {
+	return send(handler, "GET", host, path, "")
+}
+
+// put changes the split, and returns the status and the answer's text.
+func put(handler http.Handler, split string) (int, string) {
+	w := send(handler, "PUT", "localhost:8080", "/rehearsal", split)
+	return w.Code, w.Body.String()
+}
+
+// Of a hundred numbers that may be drawn, each target has as many as its percent.
 func TestDrawIsExact(t *testing.T) {
 	for split, want := range map[string]map[string]int{
 		"v1=100":            {"v1": 100},
 		"v1=40,v2=30,v3=30": {"v1": 40, "v2": 30, "v3": 30},
-		"v1=50,v2=50,v3=0":  {"v1": 50, "v2": 50},
 		"v1=0,v2=1,v3=99":   {"v2": 1, "v3": 99},
 	} {
 		drawn := 0
@@ -48,110 +72,245 @@ func TestDrawIsExact(t *testing.T) {
 		})
 		count := map[string]int{}
 		for drawn = range 100 {
-			count[strings.TrimPrefix(get(handler, "localhost:8080", "/").Header().Get("X-Revision"), "stock-service-example-")]++
+			count[strings.TrimPrefix(get(handler, "localhost", "/").Header().Get("X-Revision"), "stock-service-example-")]++
 		}
-		for _, tag := range []string{"v1", "v2", "v3"} {
-			if count[tag] != want[tag] {
-				t.Errorf("%s: %v", split, count)
-			}
-		}
-	}
-}
-
-func TestDrawIsByChance(t *testing.T) {
-	const requests = 20_000
-	random := rand.New(rand.NewPCG(1, 2))
-	handler := rehearse(t, "v1=40,v2=30,v3=30,v4=0", random.IntN)
-	count, pairs := map[string]int{}, map[string]int{}
-	var last string
-	for range requests {
-		revision := get(handler, "localhost:8080", "/").Header().Get("X-Revision")
-		count[revision]++
-		pairs[last+" "+revision]++
-		last = revision
-	}
-
-	share := map[string]float64{"stock-service-example-v1": .4, "stock-service-example-v2": .3, "stock-service-example-v3": .3}
-	check := func(name string, count int, p float64) {
-		if math.Abs(float64(count)-requests*p) > 4*math.Sqrt(requests*p*(1-p)) {
-			t.Errorf("%s: %d of %d, want %v", name, count, requests, p)
-		}
-	}
-	if len(count) != len(share) {
-		t.Error(count)
-	}
-	for a, p := range share {
-		check(a, count[a], p)
-		for b, q := range share { // no turns: a draw knows nothing of the last
-			check(a+" "+b, pairs[a+" "+b], p*q)
-		}
-	}
-}
-
-func TestRevisionAnswersWhole(t *testing.T) {
-	for drawn, tag := range map[int]string{0: "v1", 39: "v1", 40: "v2", 69: "v2", 70: "v3", 99: "v3"} {
-		handler := rehearse(t, "v1=40,v2=30,v3=30", func(int) int { return drawn })
-		for path, want := range map[string]string{
-			"/":                     "Welcome to the " + tag + " app! \n",
-			"/" + tag:               tag + " ticker not found!, require /" + tag + "/{ticker}\n",
-			"/" + tag + "/AAPL":     tag + " price for ticker AAPL is 201.36\n",
-			"/" + tag + "/NOPE":     tag + " not found for ticker : NOPE \n",
-			"/stock":                tag + " ticker not found!, require /stock/{ticker}\n",
-			"/stock/AAPL":           tag + " price for ticker AAPL is 201.36\n",
-			"/another-one's/ticker": tag + " no such path, require /, /" + tag + "/{ticker} or /stock/{ticker}\n",
-		} {
-			w := get(handler, "localhost:8080", path)
-			if w.Body.String() != want || w.Header().Get("X-Revision") != "stock-service-example-"+tag {
-				t.Errorf("%s: %q, X-Revision: %s, want %q", path, w.Body, w.Header().Get("X-Revision"), want)
-			}
+		if !reflect.DeepEqual(count, want) {
+			t.Errorf("%s: %v", split, count)
 		}
 	}
 }
 
 func TestHosts(t *testing.T) {
 	handler := rehearse(t, "v1=50,v2=50,v3=0", func(int) int { return 0 })
-	for host, want := range map[string]string{
+	for host, want := range map[string]string{ // "drawn" is v1, by the number 0
 		"v1.localhost:8080":     "v1",
-		"v2.localhost:8080":     "v2",
-		"v3.localhost:8080":     "v3", // without traffic, but there
-		"v3.localhost":          "v3",
+		"v3.localhost":          "v3", // has no traffic, but is there
 		"V3.LOCALHOST":          "v3",
 		"latest.localhost:8080": "v3",
 		"LATEST.localhost":      "v3",
-		"":                      "drawn v1",
-		"localhost":             "drawn v1",
-		"localhost:8080":        "drawn v1",
-		"127.0.0.1:8080":        "drawn v1",
-		"[::1]:8080":            "drawn v1",
-		"v2.example.com":        "drawn v1",
-		"v2localhost:8080":      "drawn v1",
+		"":                      "drawn",
+		"localhost:8080":        "drawn",
+		"127.0.0.1:8080":        "drawn",
+		"[::1]:8080":            "drawn",
+		"v2.example.com":        "drawn",
+		"v2localhost:8080":      "drawn",
+		"v4.localhost:8080":     "no revision has the tag v4\n",
+		"latest.v1.localhost":   "no revision has the tag latest.v1\n",
+		".localhost":            "no revision has the tag \n",
 	} {
-		w := get(handler, host, "/")
-		rehearsed := ""
-		if strings.HasPrefix(want, "drawn ") {
-			want, rehearsed = strings.TrimPrefix(want, "drawn "), "v1=50,v2=50,v3=0"
+		w := get(handler, host, "/stock/AAPL")
+		status, revision, rehearsed, latest, text := 200, RevisionName(want), "", "", want+" price for ticker AAPL is 201.36\n"
+		switch {
+		case want == "drawn":
+			revision, rehearsed, latest, text = RevisionName("v1"), "v1=50,v2=50,v3=0", "v3", "v1 price for ticker AAPL is 201.36\n"
+		case strings.HasPrefix(want, "no "):
+			status, revision, text = 404, "", want
 		}
-		if got := w.Header().Get("X-Rehearsal"); got != rehearsed {
-			t.Errorf("%s: X-Rehearsal: %q, want %q", host, got, rehearsed)
-		}
-		if got := w.Header().Get("X-Rehearsal-Latest"); (got == "v3") != (rehearsed != "") {
-			t.Errorf("%s: X-Rehearsal-Latest: %q", host, got)
-		}
-		if w.Code != 200 || w.Body.String() != "Welcome to the "+want+" app! \n" || w.Header().Get("X-Revision") != "stock-service-example-"+want {
-			t.Errorf("%s: %d %q %v, want %s", host, w.Code, w.Body, w.Header(), want)
+		h := w.Header()
+		if w.Code != status || w.Body.String() != text || h.Get("X-Revision") != revision ||
+			h.Get("X-Rehearsal") != rehearsed || h.Get("X-Rehearsal-Latest") != latest {
+			t.Errorf("%s: %d %q %v, want %s", host, w.Code, w.Body, h, want)
 		}
 	}
+}
 
-	for host, tag := range map[string]string{
-		"v4.localhost:8080":     "v4",
-		"latest.v1.localhost":   "latest.v1",
-		"v1.1.localhost:8080":   "v1.1",
-		".localhost":            "",
-		"www.v1.localhost:8080": "www.v1",
+func TestSplitIsTold(t *testing.T) {
+	handler := rehearse(t, "v1=50,v2=50,v3=0", func(int) int { return 0 })
+	const asJSON = `{"files":[{"file":"revision-v1.yaml","split":"v1=100","latest":"v1","does":"v1 has all the traffic"},`
+	const last = `],"latest":"v3","service":"stock-service-example","split":"v1=50,v2=50,v3=0"}` + "\n"
+	for _, test := range []struct{ method, host, accept, contentType, begins, ends string }{
+		{"GET", "localhost:8080", "*/*", "text/plain; charset=utf-8", "v1=50", ",v2=50,v3=0\n"},
+		{"HEAD", "v3.localhost:8080", "text/html", "text/plain; charset=utf-8", "v1=50", ",v2=50,v3=0\n"}, // net/http drops the body
+		{"GET", "nowhere.localhost", "application/json", "application/json", asJSON, last},
 	} {
-		w := get(handler, host, "/")
-		if _, ok := w.Header()["X-Revision"]; ok || w.Code != 404 || w.Body.String() != "no revision has the tag "+tag+"\n" {
-			t.Errorf("%s: %d %q %v", host, w.Code, w.Body, w.Header())
+		w := send(handler, test.method, test.host, "/rehearsal", "", "Accept: "+test.accept)
+		want := http.Header{"Content-Type": {test.contentType}, "Vary": {"Accept"}, "X-Content-Type-Options": {"nosniff"}}
+		if w.Code != 200 || !reflect.DeepEqual(w.Header(), want) || !strings.HasPrefix(w.Body.String(), test.begins) || !strings.HasSuffix(w.Body.String(), test.ends) {
+			t.Errorf("%v: %d %v %s", test, w.Code, w.Header(), w.Body)
 		}
 	}
+}
+
+// TestArticle applies the four files in their order, rolls back and edits the
+// percents. As on a cluster, a file makes its template's revision the latest.
+func TestArticle(t *testing.T) {
+	handler := rehearse(t, "v1=100", rand.IntN)
+	for _, step := range []struct {
+		put, split, latest string
+		statuses           string // at the tags v1, v2, v3 and v4
+	}{
+		{"revision-v1.yaml", "v1=100", "v1", "200 404 404 404"},
+		{"revision-v2.yaml", "v1=50,v2=50", "v2", "200 200 404 404"},
+		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", "200 200 200 404"},
+		{"revision-v3-2.yaml\n", "v1=40,v2=30,v3=30", "v3", "200 200 200 404"},
+		// a revision that is left out is kept, and its tag is not
+		{"revision-v2.yaml", "v1=50,v2=50", "v2", "200 200 404 404"},
+		{"revision-v1.yaml", "v1=100", "v1", "200 404 404 404"},
+		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", "200 200 200 404"},
+		// an edit of the percents leaves the latest alone, unless it makes one
+		{"v2=100\n", "v2=100", "v3", "404 200 404 404"},
+		{"v2=95,v4=5", "v2=95,v4=5", "v4", "404 200 404 200"},
+		{"revision-v3.yaml", "v1=50,v2=50,v3=0", "v3", "200 200 200 404"},
+	} {
+		if status, text := put(handler, step.put); status != 200 || text != step.split+"\n" {
+			t.Errorf("PUT %s: %d %q", step.put, status, text)
+		}
+		if h := get(handler, "localhost", "/").Header(); h.Get("X-Rehearsal") != step.split || h.Get("X-Rehearsal-Latest") != step.latest {
+			t.Errorf("after %s: %v", step.put, h)
+		}
+		if got := get(handler, "latest.localhost", "/").Header().Get("X-Revision"); got != RevisionName(step.latest) {
+			t.Errorf("after %s: %s at latest.localhost", step.put, got)
+		}
+		statuses := make([]string, 4)
+		for i := range statuses {
+			statuses[i] = fmt.Sprint(get(handler, fmt.Sprintf("v%d.localhost", i+1), "/").Code)
+		}
+		if got := strings.Join(statuses, " "); got != step.statuses {
+			t.Errorf("after %s: %s at the tags, want %s", step.put, got, step.statuses)
+		}
+	}
+}
+
+// broken is a body that ends before its time.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func TestBadChangeChangesNothing(t *testing.T) {
+	handler := rehearse(t, percents("v", 99), rand.IntN)
+	before := percents("v", 99) + "\n"
+	const neither = " is neither percents, such as v1=50,v2=50, nor the name of a file, such as revision-v2.yaml"
+	for change, want := range map[string]string{
+		"":                                     `""` + neither,
+		"Revision-v2.yaml":                     `"Revision-v2.yaml"` + neither,
+		strings.Repeat("a: b\n", 99):           `"` + strings.Repeat(`a: b\n`, 12) + `"` + neither, // a file's text
+		"v1=50,v2=60":                          "the percents add up to 110, not to 100",
+		"w1=50,w2=50":                          "a rehearsal keeps at most 100 revisions",
+		strings.Repeat(" ", 16<<10) + "v1=100": "the change did not arrive whole: http: request body too large",
+	} {
+		if status, text := put(handler, change); status != 400 || text != want+"\n" {
+			t.Errorf("%.40q: %d %q, want 400 %q", change, status, text, want)
+		}
+		if got := get(handler, "localhost", "/rehearsal").Body.String(); got != before {
+			t.Errorf("%.40q changed the split: %s", change, got)
+		}
+	}
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest("PUT", "/rehearsal", broken{}))
+	if got := w.Body.String(); w.Code != 400 || got != "the change did not arrive whole: unexpected EOF\n" {
+		t.Errorf("a broken body: %d %q", w.Code, got)
+	}
+	// what was refused has made no revision
+	if status, text := put(handler, "w1=100"); status != 200 {
+		t.Errorf("the hundredth revision: %d %q", status, text)
+	}
+}
+
+func TestWhoMayChangeTheSplit(t *testing.T) {
+	handler := rehearse(t, "v1=100", rand.IntN)
+	for _, test := range []struct {
+		method, header string
+		status         int
+	}{
+		{"PUT", "User-Agent: curl", 200},
+		{"PUT", "Sec-Fetch-Site: same-origin", 200},
+		{"PUT", "Origin: http://localhost:8080", 200},
+		{"PUT", "Sec-Fetch-Site: same-site", 403}, // another tag's host
+		{"PUT", "Origin: http://example.com", 403},
+		{"POST", "User-Agent: curl", 405},
+		{"DELETE", "User-Agent: curl", 405},
+	} {
+		put(handler, "v1=100")
+		w := send(handler, test.method, "localhost:8080", "/rehearsal", "v2=100", test.header)
+		split := get(handler, "localhost", "/rehearsal").Body.String()
+		if w.Code != test.status || (split == "v2=100\n") != (test.status == 200) {
+			t.Errorf("%s with %s: %d %s, want %d; the split is %s", test.method, test.header, w.Code, w.Body, test.status, split)
+		}
+		if test.status == 405 && (w.Header().Get("Allow") != "GET, HEAD, PUT") {
+			t.Errorf("%s: %v %s", test.method, w.Header(), w.Body)
+		}
+	}
+}
+
+// Four clients change the split at once, to the same new revisions, and ask
+// meanwhile. Each revision is made once, and none is lost; each request is drawn
+// by one split, and not by parts of two.
+func TestManyChangeAtOnce(t *testing.T) {
+	var mu sync.Mutex
+	made := map[string]int{}
+	split, _ := ParseSplit("v0=100")
+	handler := New(split, func(tag string) http.Handler {
+		mu.Lock()
+		made[tag]++
+		mu.Unlock()
+		time.Sleep(time.Millisecond) // the others come to the same point
+		return stock.New(stock.Revision{Name: RevisionName(tag)}, quote.Sample{})
+	}, rand.IntN)
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for i := range 50 {
+				if status, text := put(handler, fmt.Sprintf("v%d=100", i)); status != 200 {
+					t.Errorf("v%d: %d %s", i, status, text)
+				}
+				h := get(handler, "localhost", "/").Header()
+				if want := RevisionName(strings.TrimSuffix(h.Get("X-Rehearsal"), "=100")); h.Get("X-Revision") != want {
+					t.Errorf("%s answered, drawn by %s", h.Get("X-Revision"), h.Get("X-Rehearsal"))
+				}
+			}
+		})
+	}
+	clients.Wait()
+	for i := range 50 {
+		if tag := fmt.Sprintf("v%d", i); made[tag] != 1 {
+			t.Errorf("%s was made %d times", tag, made[tag])
+		}
+	}
+}
+
+// Files are the YAMLs, and each has the traffic that its YAML applies.
+func TestFilesAreTheYAMLs(t *testing.T) {
+	var told []string
+	for _, file := range Files {
+		told = append(told, filepath.Join("../..", file.Name))
+		yaml, err := os.ReadFile(filepath.Join("../..", file.Name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if traffic, latest := trafficOf(string(yaml)); traffic != file.Split || latest != file.Latest {
+			t.Errorf("%s applies %s with %s as the latest, and not %s with %s", file.Name, traffic, latest, file.Split, file.Latest)
+		}
+		if split, err := ParseSplit(file.Split); err != nil || split.String() != file.Split || file.Does == "" {
+			t.Errorf("%+v: %v", file, err)
+		}
+	}
+	slices.Sort(told)
+	if there, err := filepath.Glob("../../revision-*.yaml"); err != nil || !slices.Equal(there, told) {
+		t.Errorf("there are %q, and %q are told of", there, told)
+	}
+}
+
+var (
+	templateName = regexp.MustCompile(`(?m)^  template:\n    metadata:\n      name: stock-service-example-(\S+)$`)
+	target       = regexp.MustCompile(`(?m)^    - (?:revisionName: stock-service-example-(\S+)|latestRevision: true)\n      percent: (\d+)$`)
+)
+
+// trafficOf writes a Service's traffic as a split. Its template's revision is
+// the latest, which stands in the split once, even if it is also named.
+func trafficOf(yaml string) (traffic, latest string) {
+	latest = templateName.FindStringSubmatch(yaml)[1]
+	var split []string
+	named := map[string]bool{}
+	for _, m := range target.FindAllStringSubmatch(yaml, -1) {
+		tag := cmp.Or(m[1], latest)
+		if named[tag] && m[2] == "0" {
+			continue
+		}
+		named[tag] = true
+		split = append(split, tag+"="+m[2])
+	}
+	if strings.Count(yaml, "percent:") != len(target.FindAllString(yaml, -1)) {
+		return "a traffic block that this test cannot read", latest
+	}
+	return strings.Join(split, ","), latest
 }

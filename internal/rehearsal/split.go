@@ -40,24 +40,20 @@ func ParseSplit(s string) (Split, error) {
 	for part := range strings.SplitSeq(s, ",") {
 		part = strings.TrimSpace(part)
 		tag, text, found := strings.Cut(part, "=")
-		if !found {
+		percent, err := strconv.ParseUint(text, 10, 32)
+		switch {
+		case !found:
 			return nil, fmt.Errorf("%q is not name=percent", part)
-		}
-		if strings.Contains(text, "=") {
+		case strings.Contains(text, "="):
 			return nil, fmt.Errorf("%q has more than one name=percent: separate them by commas", part)
-		}
-		if !label.MatchString(tag) {
+		case !label.MatchString(tag):
 			return nil, fmt.Errorf("the name %q is not a DNS label: at most 63 lower-case letters, "+
 				"digits and -, the first a letter, the last no -", tag)
-		}
-		if tag == latestTag {
+		case tag == latestTag:
 			return nil, fmt.Errorf("the name %q is the tag of the latest revision", tag)
-		}
-		if named[tag] {
+		case named[tag]:
 			return nil, fmt.Errorf("%q is named twice", tag)
-		}
-		percent, err := strconv.ParseUint(text, 10, 32)
-		if err != nil || percent > 100 {
+		case err != nil, percent > 100:
 			return nil, fmt.Errorf("%q is not a whole percent from 0 to 100", part)
 		}
 		named[tag] = true

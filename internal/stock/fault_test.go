@@ -8,44 +8,58 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/knative-sample/rest-api-go/internal/accept"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
-func TestLatency(t *testing.T) {
+func TestFault(t *testing.T) {
+	slow, failing, both := Fault{Latency: 3 * time.Second}, Fault{Rate: 1}, Fault{Latency: 3 * time.Second, Rate: 1}
+	const agent, accept = "User-Agent", "Accept"
 	for _, test := range []struct {
-		name      string
-		fault     Fault
-		userAgent string
-		leaves    time.Duration // the client, if not 0
-		fails     bool
-		took      time.Duration
+		name           string
+		fault          Fault
+		method, target string
+		header, value  string
+		leaves         time.Duration // the client, if not 0
+		status         int
+		took           time.Duration
 	}{
-		{name: "none"},
-		{name: "every answer waits", fault: Fault{Latency: 3 * time.Second}, userAgent: "curl/8", took: 3 * time.Second},
-		{name: "and then fails", fault: Fault{Latency: 3 * time.Second, Rate: 1}, fails: true, took: 3 * time.Second},
-		{name: "the client leaves", fault: Fault{Latency: 3 * time.Second}, leaves: time.Second, took: time.Second},
-		{name: "and might have failed", fault: Fault{Latency: 3 * time.Second, Rate: 1}, leaves: time.Second, fails: true, took: time.Second},
-		{name: "a probe is spared", fault: Fault{Latency: 3 * time.Second, Rate: 1}, userAgent: "kube-probe/1.35"},
-		{name: "what only names one is not", fault: Fault{Rate: 1}, userAgent: "curl kube-probe/1.35", fails: true},
+		{"no fault", Fault{}, "GET", "/", agent, "curl/8", 0, 200, 0},
+		{"every answer waits", slow, "GET", "/v1/AAPL", agent, "curl/8", 0, 200, 3 * time.Second},
+		{"every answer fails", failing, "GET", "/nowhere", agent, "curl/8", 0, 500, 0},
+		{"it waits and then fails", both, "GET", "/v1", agent, "curl/8", 0, 500, 3 * time.Second},
+		// A client that has closed its half of the connection looks like one
+		// that has left, and still reads.
+		{"the client leaves", slow, "GET", "/", agent, "nc", time.Second, 200, time.Second},
+		{"the client leaves and might have failed", both, "GET", "/", agent, "nc", time.Second, 500, time.Second},
+		{"a probe is spared", both, "GET", "/", agent, "kube-probe/1.35", 0, 200, 0},
+		{"what only names one is not", both, "GET", "/", agent, "curl kube-probe/1.35", 0, 500, 3 * time.Second},
+		{"the page is spared", both, "GET", "//", accept, browser, 0, 200, 0},
+		{"what the page asks for is not", both, "GET", "/", accept, JSON, 0, 500, 3 * time.Second},
+		{"another method is not", both, "POST", "/", accept, browser, 0, 500, 3 * time.Second},
+		{"another path is not", both, "GET", "/v1", accept, browser, 0, 500, 3 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := httptest.NewRequest("GET", "/", nil)
-				r.Header.Set("User-Agent", test.userAgent)
+				r := httptest.NewRequest(test.method, test.target, nil)
+				r.Header.Set(test.header, test.value)
 				if test.leaves > 0 {
 					ctx, cancel := context.WithTimeout(t.Context(), test.leaves)
 					defer cancel()
 					r = r.WithContext(ctx)
 				}
-				start := time.Now()
-				fails := test.fault.inject(r)
-				if took := time.Since(start); fails != test.fails || took != test.took {
-					t.Errorf("fails: %t after %v, want %t after %v", fails, took, test.fails, test.took)
+				rev := v1
+				rev.Fault = test.fault
+				begin, w := time.Now(), httptest.NewRecorder()
+				New(rev, quote.Sample{}).ServeHTTP(w, r)
+				if took := time.Since(begin); w.Code != test.status || took != test.took {
+					t.Errorf("%d after %v, want %d after %v", w.Code, took, test.status, test.took)
 				}
 			})
 		})
 	}
+	bad := v1
+	bad.Fault = failing
+	check(t, New(bad, quote.Sample{}), "GET", "/v1/AAPL", 500, "v1 failed on purpose (ERROR_RATE)\n", `"error":"failed on purpose (ERROR_RATE)"`)
 }
 
 func TestRate(t *testing.T) {
@@ -54,64 +68,15 @@ func TestRate(t *testing.T) {
 	for _, rate := range []float64{0, 0.001, 0.5, 1} {
 		failed := 0
 		for range requests {
-			if (Fault{Rate: rate}).inject(r) {
+			if (Fault{Rate: rate}).inject(httptest.NewRecorder(), r) {
 				failed++
 			}
 		}
-		// the draw has no seed: five standard deviations fail once in a
-		// million runs; a rate of 0 or 1 has none
+		// The draw has no seed: five standard deviations fail once in a million
+		// runs. A rate of 0 or 1 has none.
 		deviation := math.Sqrt(requests * rate * (1 - rate))
 		if math.Abs(float64(failed)-requests*rate) > 5*deviation {
 			t.Errorf("rate %v: %d of %d failed", rate, failed, requests)
 		}
-	}
-}
-
-func TestFault(t *testing.T) {
-	bad := v1
-	bad.Fault = Fault{Latency: time.Second, Rate: 1}
-	handler := New(bad, quote.Sample{})
-	for _, path := range []string{"/", "/v1", "/v1/AAPL", "/nowhere"} {
-		for accept, want := range map[string]string{
-			"":          "v1 failed on purpose (ERROR_RATE)\n",
-			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","error":"failed on purpose (ERROR_RATE)"}` + "\n",
-		} {
-			synctest.Test(t, func(t *testing.T) {
-				req := httptest.NewRequest("GET", path, nil)
-				req.Header.Set("Accept", accept)
-				start, w := time.Now(), httptest.NewRecorder()
-				handler.ServeHTTP(w, req)
-				if took := time.Since(start); took != time.Second || w.Code != 500 || w.Body.String() != want {
-					t.Errorf("%s: %d %q after %v", path, w.Code, w.Body, took)
-				}
-				checkHeaders(t, w.Header())
-			})
-		}
-	}
-
-	for _, test := range []struct {
-		name, method, path, header, value string
-		status                            int
-		took                              time.Duration
-	}{
-		{"a probe", "GET", "/", "User-Agent", "kube-probe/1.35", 200, 0},
-		{"the page", "GET", "/", "Accept", browser, 200, 0},
-		{"the page, with two slashes", "GET", "//", "Accept", browser, 200, 0},
-		{"the page's head", "HEAD", "/", "Accept", browser, 200, 0},
-		// what the page asks for, and what only asks for it
-		{"the page's requests", "GET", "/", "Accept", accept.JSON, 500, time.Second},
-		{"another method", "POST", "/", "Accept", browser, 500, time.Second},
-		{"another path", "GET", "/v1", "Accept", browser, 500, time.Second},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			req := httptest.NewRequest(test.method, test.path, nil)
-			req.URL.Path = test.path
-			req.Header.Set(test.header, test.value)
-			start, w := time.Now(), httptest.NewRecorder()
-			handler.ServeHTTP(w, req)
-			if took := time.Since(start); w.Code != test.status || took != test.took {
-				t.Errorf("%s: %d after %v, want %d after %v", test.name, w.Code, took, test.status, test.took)
-			}
-		})
 	}
 }

@@ -3,33 +3,38 @@
 package stock
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/knative-sample/rest-api-go/internal/accept"
 	"github.com/knative-sample/rest-api-go/internal/page"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
-// Stable is the first path segment that every revision answers, whatever its
+// stable is the first path segment that every revision answers, whatever its
 // RESOURCE. A client that uses it keeps its path through a rollout.
-const Stable = "stock"
+const stable = "stock"
+
+// The media types of answers.
+const (
+	Text = "text/plain"
+	JSON = "application/json"
+	HTML = "text/html"
+)
 
 // Revision says which revision answers, and how badly.
 type Revision struct {
-	// Resource is the label in texts and paths. It must be a single path
-	// segment, without control characters.
-	Resource string
-	// Name is what the X-Revision header tells clients.
-	Name string
-	// Pod is what the X-Pod header tells clients. Without one, that header is
-	// not sent.
-	Pod   string
-	Fault Fault
+	Resource string // label in texts and paths: a single path segment, without control characters
+	Name     string // for the X-Revision header
+	Pod      string // for the X-Pod header, which is not sent without it
+	Fault    Fault
 }
 
 type service struct {
@@ -47,35 +52,48 @@ func New(rev Revision, quotes quote.Source) http.Handler {
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("X-Revision", s.Name)
-	if s.Pod != "" {
-		header.Set("X-Pod", s.Pod)
-	}
+	setUnlessEmpty(header, "X-Pod", s.Pod)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Vary", "Accept")
 
-	// a client whose base URL ends in a slash sends two slashes
+	// A client whose base URL ends in a slash sends two slashes.
 	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
-	offers := []string{accept.Text, accept.JSON, accept.HTML}
+	offers := []string{Text, JSON, HTML}
 	if path != "" || !reads(r) {
 		offers = offers[:2]
 	}
-	preferred := accept.Preferred(r.Header, offers...)
-	if preferred == accept.HTML {
-		page.Serve(w) // without the Fault, which it is there to show
+	preferred := Preferred(r.Header, offers...)
+	if preferred == HTML {
+		page.Serve(w) // The Fault spares the page, which is there to show it.
 		return
 	}
 
-	a := s.answer(header, r, path)
-	if preferred == accept.JSON {
+	var a answer
+	if s.Fault.inject(w, r) {
+		a = s.failure(http.StatusInternalServerError, "failed on purpose (ERROR_RATE)")
+	} else {
+		a = s.answer(r, path)
+	}
+	setUnlessEmpty(header, "Allow", a.allow)
+	setUnlessEmpty(header, "Retry-After", a.retryAfter)
+	setUnlessEmpty(header, "X-Quote-Source", a.Source)
+	// An error of a write below means that the client has left.
+	if preferred == JSON {
 		a.Resource, a.Revision, a.Pod = s.Resource, s.Name, s.Pod
-		header.Set("Content-Type", "application/json")
+		header.Set("Content-Type", JSON)
 		w.WriteHeader(a.status)
-		json.NewEncoder(w).Encode(a) // an error means that the client has left
+		json.NewEncoder(w).Encode(a)
 		return
 	}
 	header.Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(a.status)
-	io.WriteString(w, a.text) // and so does one here
+	io.WriteString(w, a.text)
+}
+
+func setUnlessEmpty(header http.Header, name, value string) {
+	if value != "" {
+		header.Set(name, value)
+	}
 }
 
 func reads(r *http.Request) bool {
@@ -84,8 +102,9 @@ func reads(r *http.Request) bool {
 
 // answer holds an answer in both forms: its text, and its fields as JSON.
 type answer struct {
-	status int
-	text   string
+	status            int
+	text              string
+	allow, retryAfter string // headers
 
 	Resource string      `json:"resource"`
 	Revision string      `json:"revision"`
@@ -98,15 +117,13 @@ type answer struct {
 	Error    string      `json:"error,omitempty"`
 }
 
-// answer returns the answer to a request for path, which is still escaped and
-// has lost its leading slashes. It sets the headers that not every answer has.
-func (s *service) answer(header http.Header, r *http.Request, path string) answer {
-	if s.Fault.inject(r) {
-		return s.failure(http.StatusInternalServerError, "failed on purpose (ERROR_RATE)")
-	}
+// answer answers a request for path, which is still escaped and has lost its
+// leading slashes.
+func (s *service) answer(r *http.Request, path string) answer {
 	if !reads(r) {
-		header.Set("Allow", "GET, HEAD")
-		return s.failure(http.StatusMethodNotAllowed, "method "+r.Method+" not allowed, require GET or HEAD")
+		a := s.failure(http.StatusMethodNotAllowed, "method "+r.Method+" not allowed, require GET or HEAD")
+		a.allow = "GET, HEAD"
+		return a
 	}
 	if path == "" {
 		message := "Welcome to the " + s.Resource + " app!"
@@ -117,50 +134,58 @@ func (s *service) answer(header http.Header, r *http.Request, path string) answe
 	resource, _ := url.PathUnescape(first) // net/http has checked the escapes
 	ticker, _ := url.PathUnescape(rest)
 	switch {
-	case resource != s.Resource && resource != Stable, strings.Contains(rest, "/"):
-		return s.failure(http.StatusNotFound, "no such path, require /, /"+s.Resource+"/{ticker} or /"+Stable+"/{ticker}")
+	case resource != s.Resource && resource != stable, strings.Contains(rest, "/"):
+		return s.failure(http.StatusNotFound, "no such path, require /, /"+s.Resource+"/{ticker} or /"+stable+"/{ticker}")
 	case rest == "":
 		message := s.Resource + " ticker not found!, require /" + resource + "/{ticker}"
 		return answer{status: http.StatusOK, text: message + "\n", Message: message}
 	}
-	return s.price(header, ticker)
+	return s.price(ticker)
 }
 
-func (s *service) price(header http.Header, ticker string) answer {
+func (s *service) price(ticker string) answer {
 	ticker, err := quote.ParseTicker(ticker)
 	if err != nil {
 		return s.failure(http.StatusBadRequest, err.Error())
 	}
 	q, err := s.quotes.Quote(ticker)
 	if errors.Is(err, quote.ErrUnknown) {
-		return answer{
-			status: http.StatusNotFound,
-			text:   s.Resource + " not found for ticker : " + ticker + " \n", // the article's spaces
-			Ticker: ticker,
-			Error:  "not found",
-		}
+		text := s.Resource + " not found for ticker : " + ticker + " \n" // the article's spaces
+		return answer{status: http.StatusNotFound, text: text, Ticker: ticker, Error: "not found"}
 	}
 	if err != nil {
 		upstream := &quote.UpstreamError{Status: http.StatusInternalServerError, Reason: "no quote available"}
 		errors.As(err, &upstream) // err may say more than a client is told
-		if upstream.RetryAfter != "" {
-			header.Set("Retry-After", upstream.RetryAfter)
-		}
 		a := s.failure(upstream.Status, "price for ticker "+ticker+" is not available: "+upstream.Reason)
-		a.Ticker = ticker
+		a.Ticker, a.retryAfter = ticker, upstream.RetryAfter
 		return a
 	}
-	header.Set("X-Quote-Source", q.Origin)
-	return answer{
-		status: http.StatusOK,
-		text:   s.Resource + " price for ticker " + ticker + " is " + q.Price.String() + "\n",
-		Ticker: ticker,
-		Price:  q.Price,
-		Source: q.Origin,
-		Day:    q.Day,
-	}
+	text := s.Resource + " price for ticker " + ticker + " is " + q.Price.String() + "\n"
+	return answer{status: http.StatusOK, text: text, Ticker: ticker, Price: q.Price, Source: q.Origin, Day: q.Day}
 }
 
 func (s *service) failure(status int, message string) answer {
 	return answer{status: status, text: s.Resource + " " + message + "\n", Error: message}
+}
+
+// Preferred returns the offer that the Accept header names with the highest q,
+// of equals the one that it names first, and the first offer if it names none.
+//
+// RFC 9110 has more: that a wildcard stands for each offer. Here it stands for
+// none, which tells a browser, a JSON client and curl apart just as well.
+func Preferred(header http.Header, offers ...string) string {
+	preferred, highest := offers[0], 0.0
+	for _, line := range header["Accept"] {
+		for element := range strings.SplitSeq(line, ",") {
+			name, params, err := mime.ParseMediaType(element)
+			if err != nil || !slices.Contains(offers, name) {
+				continue
+			}
+			q, err := strconv.ParseFloat(cmp.Or(params["q"], "1"), 64)
+			if err == nil && q > highest && q <= 1 {
+				preferred, highest = name, q
+			}
+		}
+	}
+	return preferred
 }

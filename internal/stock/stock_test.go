@@ -3,16 +3,13 @@ package stock
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/knative-sample/rest-api-go/internal/accept"
 	"github.com/knative-sample/rest-api-go/internal/quote"
 )
 
@@ -25,329 +22,246 @@ type source func(ticker string) (quote.Quote, error)
 
 func (s source) Quote(ticker string) (quote.Quote, error) { return s(ticker) }
 
-// ask sends one request, follows no redirect, and returns the answer with its
-// body.
-func ask(t *testing.T, method, url, accept string) (*http.Response, string) {
-	t.Helper()
-	req, err := http.NewRequest(method, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if accept != "" {
-		req.Header.Set("Accept", accept)
-	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp, string(body)
+func ask(handler http.Handler, method, target, accept string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, nil)
+	r.Header.Set("Accept", accept)
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	return w
 }
 
-// checkHeaders checks those that every answer of v1 has.
-func checkHeaders(t *testing.T, header http.Header) {
+// check compares an answer of v1 as text and as JSON, where fields are those
+// after resource and revision, and its headers besides those that all have.
+func check(t *testing.T, handler http.Handler, method, target string, status int, text, fields string, headers ...string) {
 	t.Helper()
-	for name, want := range map[string]string{
-		"X-Revision":             "stock-service-example-v1",
-		"X-Content-Type-Options": "nosniff",
-		"Vary":                   "Accept",
+	for _, form := range []struct{ accept, contentType, body string }{
+		{"*/*", "text/plain; charset=utf-8", text},
+		{JSON, JSON, `{"resource":"v1","revision":"stock-service-example-v1",` + fields + "}\n"},
 	} {
-		if got := header.Values(name); len(got) != 1 || got[0] != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
+		w := ask(handler, method, target, form.accept)
+		want := http.Header{
+			"Content-Type":           {form.contentType},
+			"Vary":                   {"Accept"},
+			"X-Content-Type-Options": {"nosniff"},
+			"X-Revision":             {"stock-service-example-v1"},
+		}
+		for i := 0; i < len(headers); i += 2 {
+			want.Set(headers[i], headers[i+1])
+		}
+		if w.Code != status || w.Body.String() != form.body || !reflect.DeepEqual(w.Header(), want) {
+			t.Errorf("%s %s: %d %q %v,\nwant %d %q %v", method, target, w.Code, w.Body, w.Header(), status, form.body, want)
 		}
 	}
 }
 
 func TestRoutes(t *testing.T) {
-	server := httptest.NewServer(New(v1, quote.Sample{}))
-	defer server.Close()
-
-	const (
-		noPath    = "v1 no such path, require /, /v1/{ticker} or /stock/{ticker}\n"
-		noTicker  = "v1 a ticker is 1 to 15 letters, digits and . - ^ =\n"
-		price     = `"ticker":"AAPL","price":201.36,"source":"sample","day":"2025-05-22"`
-		noPathJS  = `"error":"no such path, require /, /v1/{ticker} or /stock/{ticker}"`
-		noTickerJ = `"error":"a ticker is 1 to 15 letters, digits and . - ^ ="`
-	)
-	for _, test := range []struct {
-		path   string
-		status int
-		text   string
-		json   string // after resource and revision
-	}{
-		{"/", 200, "Welcome to the v1 app! \n", `"message":"Welcome to the v1 app!"`},
-		{"/?query=is&not=read", 200, "Welcome to the v1 app! \n", `"message":"Welcome to the v1 app!"`},
-
-		{"/v1", 200, "v1 ticker not found!, require /v1/{ticker}\n", `"message":"v1 ticker not found!, require /v1/{ticker}"`},
-		{"/v1/", 200, "v1 ticker not found!, require /v1/{ticker}\n", `"message":"v1 ticker not found!, require /v1/{ticker}"`},
-		{"/stock", 200, "v1 ticker not found!, require /stock/{ticker}\n", `"message":"v1 ticker not found!, require /stock/{ticker}"`},
-		{"/stock/", 200, "v1 ticker not found!, require /stock/{ticker}\n", `"message":"v1 ticker not found!, require /stock/{ticker}"`},
-
-		{"/v1/AAPL", 200, "v1 price for ticker AAPL is 201.36\n", price},
-		{"/v1/aapl", 200, "v1 price for ticker AAPL is 201.36\n", price},
-		{"/v1/%41aPl", 200, "v1 price for ticker AAPL is 201.36\n", price},
-		{"/stock/AAPL", 200, "v1 price for ticker AAPL is 201.36\n", price},
-		{"/stock/aapl", 200, "v1 price for ticker AAPL is 201.36\n", price},
-
-		{"/v1/NOPE", 404, "v1 not found for ticker : NOPE \n", `"ticker":"NOPE","error":"not found"`},
-		{"/stock/nope", 404, "v1 not found for ticker : NOPE \n", `"ticker":"NOPE","error":"not found"`},
-		{"/v1/BRK.B", 404, "v1 not found for ticker : BRK.B \n", `"ticker":"BRK.B","error":"not found"`},
-		{"/v1/%5EGSPC", 404, "v1 not found for ticker : ^GSPC \n", `"ticker":"^GSPC","error":"not found"`},
-		{"/v1/EURUSD=X", 404, "v1 not found for ticker : EURUSD=X \n", `"ticker":"EURUSD=X","error":"not found"`},
-		{"/v1/ABCDEFGHIJKLMNO", 404, "v1 not found for ticker : ABCDEFGHIJKLMNO \n", `"ticker":"ABCDEFGHIJKLMNO","error":"not found"`},
-
-		{"/v1/ABCDEFGHIJKLMNOP", 400, noTicker, noTickerJ},
-		{"/v1/A%20B", 400, noTicker, noTickerJ},
-		{"/v1/A%2FB", 400, noTicker, noTickerJ},
-		{"/v1/%2F", 400, noTicker, noTickerJ},
-		{"/v1/%E6%97%A5%E6%9C%AC", 400, noTicker, noTickerJ},
-		{"/v1/%FF", 400, noTicker, noTickerJ},
-		{"/v1/%00", 400, noTicker, noTickerJ},
-		{"/v1/AAPL%0A", 400, noTicker, noTickerJ},
-		{"/v1/%2e%2e", 400, noTicker, noTickerJ},
-		{"/v1/...", 400, noTicker, noTickerJ},
-		{"/stock/A+B", 400, noTicker, noTickerJ},
-
-		// a client whose base URL ends in a slash
-		{"//", 200, "Welcome to the v1 app! \n", `"message":"Welcome to the v1 app!"`},
-		{"//v1", 200, "v1 ticker not found!, require /v1/{ticker}\n", `"message":"v1 ticker not found!, require /v1/{ticker}"`},
-		{"//stock/AAPL", 200, "v1 price for ticker AAPL is 201.36\n", price},
-		{"///stock/aapl", 200, "v1 price for ticker AAPL is 201.36\n", price},
-		{"//stock/AAPL?x=//y", 200, "v1 price for ticker AAPL is 201.36\n", price},
-		// other slashes and dots are not folded
-		{"/stock//", 404, noPath, noPathJS},
-		{"/stock//AAPL", 404, noPath, noPathJS},
-		{"/stock/AAPL/", 404, noPath, noPathJS},
-		{"/v1/../stock", 404, noPath, noPathJS},
-		{"/./stock", 404, noPath, noPathJS},
-		{"/v1/AAPL/./", 404, noPath, noPathJS},
-		{"/%2Fstock/AAPL", 404, noPath, noPathJS},
-
-		{"/v2/AAPL", 404, noPath, noPathJS}, // another revision's
-		{"/v2", 404, noPath, noPathJS},
-		{"/V1/AAPL", 404, noPath, noPathJS},
-		{"/v1/AAPL/x", 404, noPath, noPathJS},
-		{"/v1%2F", 404, noPath, noPathJS},
-		{"/v1%2FAAPL", 404, noPath, noPathJS},
-		{"/favicon.ico", 404, noPath, noPathJS},
-		{"/AAPL", 404, noPath, noPathJS},
-	} {
-		for _, answer := range []struct{ accept, contentType, body string }{
-			{"", "text/plain; charset=utf-8", test.text},
-			{"application/json", "application/json", `{"resource":"v1","revision":"stock-service-example-v1",` + test.json + "}\n"},
-		} {
-			t.Run(test.path+" "+answer.contentType, func(t *testing.T) {
-				resp, body := ask(t, "GET", server.URL+test.path, answer.accept)
-				if resp.StatusCode != test.status || body != answer.body {
-					t.Errorf("%d %q,\nwant %d %q", resp.StatusCode, body, test.status, answer.body)
-				}
-				if got := resp.Header.Get("Content-Type"); got != answer.contentType {
-					t.Errorf("Content-Type: %q", got)
-				}
-				origin := ""
-				if strings.Contains(test.text, "price for") {
-					origin = "sample"
-				}
-				if got := resp.Header.Get("X-Quote-Source"); got != origin {
-					t.Errorf("X-Quote-Source: %q, want %q", got, origin)
-				}
-				checkHeaders(t, resp.Header)
-
-				head, body := ask(t, "HEAD", server.URL+test.path, answer.accept)
-				head.Header.Del("Date")
-				resp.Header.Del("Date")
-				if head.StatusCode != test.status || body != "" || !reflect.DeepEqual(head.Header, resp.Header) {
-					t.Errorf("HEAD: %d %q %v,\nwant %d and %v", head.StatusCode, body, head.Header, test.status, resp.Header)
-				}
-			})
-		}
+	handler := New(v1, quote.Sample{})
+	type answer struct {
+		status               int
+		text, fields, source string
 	}
-}
+	message := func(text, end string) answer {
+		return answer{200, text + end + "\n", `"message":"` + text + `"`, ""}
+	}
+	failure := func(status int, text string) answer {
+		return answer{status, "v1 " + text + "\n", `"error":"` + text + `"`, ""}
+	}
+	unknown := func(ticker string) answer {
+		return answer{404, "v1 not found for ticker : " + ticker + " \n", `"ticker":"` + ticker + `","error":"not found"`, ""}
+	}
+	index := message("Welcome to the v1 app!", " ")
+	v1Index := message("v1 ticker not found!, require /v1/{ticker}", "")
+	stockIndex := message("v1 ticker not found!, require /stock/{ticker}", "")
+	price := answer{200, "v1 price for ticker AAPL is 201.36\n", `"ticker":"AAPL","price":201.36,"source":"sample","day":"2025-05-22"`, "sample"}
+	noTicker := failure(400, "a ticker is 1 to 15 letters, digits and . - ^ =, and not punctuation alone")
+	noPath := failure(404, "no such path, require /, /v1/{ticker} or /stock/{ticker}")
 
-func TestOtherMethodsAreNotAllowed(t *testing.T) {
-	server := httptest.NewServer(New(v1, quote.Sample{}))
-	defer server.Close()
-
-	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW", "get"} {
-		for _, path := range []string{"/", "/v1", "/v1/", "/v1/AAPL", "/stock/AAPL", "/nowhere", "//"} {
-			for accept, want := range map[string]string{
-				"":                 "v1 method " + method + " not allowed, require GET or HEAD\n",
-				"application/json": `{"resource":"v1","revision":"stock-service-example-v1","error":"method ` + method + ` not allowed, require GET or HEAD"}` + "\n",
-			} {
-				resp, body := ask(t, method, server.URL+path, accept)
-				if resp.StatusCode != 405 || resp.Header.Get("Allow") != "GET, HEAD" || body != want {
-					t.Errorf("%s %s: %d, Allow: %q, %q", method, path, resp.StatusCode, resp.Header.Get("Allow"), body)
-				}
-				checkHeaders(t, resp.Header)
-			}
+	for target, want := range map[string]answer{
+		"/":                   index,
+		"/?query=is&not=read": index,
+		"/v1":                 v1Index,
+		"/v1/":                v1Index,
+		"/stock":              stockIndex,
+		"/stock/":             stockIndex,
+		"/v1/AAPL":            price,
+		"/v1/%41aPl":          price,
+		"/stock/aapl":         price,
+		"/v1/NOPE":            unknown("NOPE"),
+		"/v1/%5EGSPC":         unknown("^GSPC"),
+		"/v1/EURUSD=X":        unknown("EURUSD=X"),
+		"/v1/A%20B":           noTicker,
+		"/v1/A%2FB":           noTicker,
+		"/v1/%2F":             noTicker,
+		"/v1/%FF":             noTicker,
+		"/v1/%2e%2e":          noTicker,
+		"/stock/A+B":          noTicker,
+		// A client whose base URL ends in a slash sends two.
+		"//":             index,
+		"//v1":           v1Index,
+		"///stock/aapl":  price,
+		"//stock?x=//y":  stockIndex,
+		"/stock//":       noPath,
+		"/stock//AAPL":   noPath,
+		"/stock/AAPL/":   noPath,
+		"/v1/../stock":   noPath,
+		"/./stock":       noPath,
+		"/%2Fstock/AAPL": noPath,
+		"/v2/AAPL":       noPath, // another revision's
+		"/V1/AAPL":       noPath,
+		"/v1%2FAAPL":     noPath,
+		"/favicon.ico":   noPath,
+		// A request's target need not be a path.
+		"http://example.com?x":           index,
+		"http://example.com//stock/AAPL": price,
+		"*":                              noPath,
+	} {
+		var headers []string
+		if want.source != "" {
+			headers = []string{"X-Quote-Source", want.source}
+		}
+		check(t, handler, "GET", target, want.status, want.text, want.fields, headers...)
+		check(t, handler, "HEAD", target, want.status, want.text, want.fields, headers...) // net/http drops the body.
+	}
+	for _, method := range []string{"POST", "PUT", "OPTIONS", "BREW", "get"} {
+		for _, target := range []string{"/", "/v1/AAPL", "/nowhere"} {
+			refused := failure(405, "method "+method+" not allowed, require GET or HEAD")
+			check(t, handler, method, target, refused.status, refused.text, refused.fields, "Allow", "GET, HEAD")
 		}
 	}
 }
 
 func TestPageIsForBrowsersAtTheIndexAlone(t *testing.T) {
-	server := httptest.NewServer(New(v1, quote.Sample{}))
-	defer server.Close()
-
-	resp, body := ask(t, "GET", server.URL, browser)
-	if got := resp.Header.Get("Content-Type"); got != "text/html; charset=utf-8" || !strings.HasPrefix(body, "<!doctype html>") {
-		t.Errorf("/: %s %.30q", got, body)
-	}
-	checkHeaders(t, resp.Header)
-	for _, path := range []string{"/v1", "/v1/AAPL", "/v1/NOPE", "/nowhere"} {
-		resp, _ := ask(t, "GET", server.URL+path, browser)
-		if got := resp.Header.Get("Content-Type"); got != "text/plain; charset=utf-8" {
-			t.Errorf("%s: %s", path, got)
+	handler := New(v1, quote.Sample{})
+	for _, test := range []struct{ method, target, contentType string }{
+		{"GET", "/", "text/html; charset=utf-8"},
+		{"HEAD", "//", "text/html; charset=utf-8"},
+		{"POST", "/", "text/plain; charset=utf-8"},
+		{"GET", "/v1", "text/plain; charset=utf-8"},
+		{"GET", "/nowhere", "text/plain; charset=utf-8"},
+	} {
+		h := ask(handler, test.method, test.target, browser).Header()
+		if h.Get("Content-Type") != test.contentType || h.Get("X-Revision") != v1.Name || h.Get("Vary") != "Accept" {
+			t.Errorf("%s %s: %v, want %s", test.method, test.target, h, test.contentType)
 		}
 	}
 }
 
 func TestAnyResourceRoutes(t *testing.T) {
 	for _, resource := range []string{
-		"NOT SPECIFIED", "{x}", "{x...}", "{$}", "{", "}", "...", "GET x", "GET {x}", "GET ", " ",
-		"日本", "a%2Fb", "%", "%2e%2e", "stock", "v1?x=y", "#", ";", "\\", "a:b", "<b>&amp;", `"`, "\xff",
+		"NOT SPECIFIED", "{x...}", "{$}", "...", "GET {x}", " ", "日本", "a%2Fb", "%", "%2e%2e", "stock", "v1?x=y",
+		"#", ";", "\\", "a:b", "a+b", "<b>&amp;", `"`,
 	} {
-		t.Run(resource, func(t *testing.T) {
-			server := httptest.NewServer(New(Revision{Resource: resource, Name: "r"}, quote.Sample{}))
-			defer server.Close()
-
-			segment := "/" + url.PathEscape(resource)
-			for path, want := range map[string]string{
-				"/":                resource + " " + "app! \n",
-				segment:            resource + " ticker not found!, require /" + resource + "/{ticker}\n",
-				segment + "/":      resource + " ticker not found!, require /" + resource + "/{ticker}\n",
-				segment + "/AAPL":  resource + " price for ticker AAPL is 201.36\n",
-				"/stock/AAPL":      resource + " price for ticker AAPL is 201.36\n",
-				"/GET/AAPL":        resource + " no such path, require /, /" + resource + "/{ticker} or /stock/{ticker}\n",
-				"/x/AAPL":          resource + " no such path, require /, /" + resource + "/{ticker} or /stock/{ticker}\n",
-				segment + "/x/y/z": resource + " no such path, require /, /" + resource + "/{ticker} or /stock/{ticker}\n",
-			} {
-				if path == "/" {
-					want = "Welcome to the " + want
-				}
-				if _, body := ask(t, "GET", server.URL+path, ""); body != want {
-					t.Errorf("%s: %q, want %q", path, body, want)
-				}
-				if _, body := ask(t, "GET", server.URL+path, accept.JSON); !json.Valid([]byte(body)) {
-					t.Errorf("%s: %q", path, body)
-				}
+		handler := New(Revision{Resource: resource, Name: "r"}, quote.Sample{})
+		noPath := resource + " no such path, require /, /" + resource + "/{ticker} or /stock/{ticker}\n"
+		for target, want := range map[string]string{
+			"/":                                   "Welcome to the " + resource + " app! \n",
+			"/" + url.PathEscape(resource):        resource + " ticker not found!, require /" + resource + "/{ticker}\n",
+			"/" + url.PathEscape(resource) + "/x": resource + " not found for ticker : X \n",
+			"/stock/AAPL":                         resource + " price for ticker AAPL is 201.36\n",
+			"/x/AAPL":                             noPath,
+		} {
+			if got := ask(handler, "GET", target, Text).Body.String(); got != want {
+				t.Errorf("%s: %q, want %q", target, got, want)
 			}
-		})
+			var fields struct{ Resource string }
+			if err := json.Unmarshal(ask(handler, "GET", target, JSON).Body.Bytes(), &fields); err != nil || fields.Resource != resource {
+				t.Errorf("%s of %q: %+v, %v", target, resource, fields, err)
+			}
+		}
 	}
 }
 
-func TestPriceKeepsItsDigits(t *testing.T) {
-	for _, price := range []string{"201.3600", "201", "-37.63", "1e3", "0.000000000000000000001", "123456789012345678901234567890"} {
-		server := httptest.NewServer(New(v1, source(func(string) (quote.Quote, error) {
-			return quote.Quote{Price: json.Number(price), Origin: "upstream"}, nil
-		})))
-		resp, body := ask(t, "GET", server.URL+"/stock/x", "")
-		if want := "v1 price for ticker X is " + price + "\n"; body != want || resp.Header.Get("X-Quote-Source") != "upstream" {
-			t.Errorf("%q %v, want %q", body, resp.Header, want)
-		}
-		_, body = ask(t, "GET", server.URL+"/stock/x", accept.JSON)
-		if want := `{"resource":"v1","revision":"stock-service-example-v1","ticker":"X","price":` + price + `,"source":"upstream"}` + "\n"; body != want {
-			t.Errorf("%q, want %q", body, want)
-		}
-		server.Close()
+func TestUpstream(t *testing.T) {
+	for _, digits := range []string{"201.3600", "-37.63", "1e3", "123456789012345678901234567890"} {
+		handler := New(v1, source(func(string) (quote.Quote, error) {
+			return quote.Quote{Price: json.Number(digits), Origin: "upstream"}, nil
+		}))
+		check(t, handler, "GET", "/v1/x", 200, "v1 price for ticker X is "+digits+"\n",
+			`"ticker":"X","price":`+digits+`,"source":"upstream"`, "X-Quote-Source", "upstream")
 	}
-}
-
-func TestUpstreamErrors(t *testing.T) {
-	for _, test := range []quote.UpstreamError{
+	for _, failure := range []quote.UpstreamError{
 		{Status: 502, Reason: "the provider is broken"},
 		{Status: 503, Reason: "the provider's limit is reached", RetryAfter: "7"},
-		{Status: 503, Reason: "the provider's limit is reached"},
-		{Status: 504, Reason: "the provider is slow"},
 	} {
-		server := httptest.NewServer(New(v1, source(func(string) (quote.Quote, error) {
-			return quote.Quote{}, fmt.Errorf("%w: dial tcp 127.0.0.1:1", &test) // which is for the log alone
-		})))
-		for accept, want := range map[string]string{
-			"":          "v1 price for ticker AAPL is not available: " + test.Reason + "\n",
-			accept.JSON: `{"resource":"v1","revision":"stock-service-example-v1","ticker":"AAPL","error":"price for ticker AAPL is not available: ` + test.Reason + `"}` + "\n",
-		} {
-			resp, body := ask(t, "GET", server.URL+"/v1/aapl", accept)
-			if resp.StatusCode != test.Status || resp.Header.Get("Retry-After") != test.RetryAfter || body != want {
-				t.Errorf("%+v: %d, Retry-After: %q, %q", test, resp.StatusCode, resp.Header.Get("Retry-After"), body)
-			}
-			checkHeaders(t, resp.Header)
+		handler := New(v1, source(func(string) (quote.Quote, error) {
+			return quote.Quote{}, fmt.Errorf("%w: dial tcp 127.0.0.1:1", &failure) // which is for the log alone
+		}))
+		var headers []string
+		if failure.RetryAfter != "" {
+			headers = []string{"Retry-After", failure.RetryAfter}
 		}
-		server.Close()
+		reason := "price for ticker AAPL is not available: " + failure.Reason
+		check(t, handler, "GET", "/v1/aapl", failure.Status, "v1 "+reason+"\n", `"ticker":"AAPL","error":"`+reason+`"`, headers...)
 	}
 }
 
 func TestPod(t *testing.T) {
 	rev := v1
 	rev.Pod = "stock-service-example-v1-deployment-7d9f8-abcde"
-	server := httptest.NewServer(New(rev, quote.Sample{}))
-	defer server.Close()
-
-	for _, path := range []string{"/", "/v1", "/v1/AAPL", "/v1/NOPE", "/nowhere"} {
-		resp, body := ask(t, "GET", server.URL+path, accept.JSON)
-		var a struct{ Pod string }
-		if err := json.Unmarshal([]byte(body), &a); err != nil || a.Pod != rev.Pod || resp.Header.Get("X-Pod") != rev.Pod {
-			t.Errorf("%s: %s, X-Pod: %s", path, body, resp.Header.Get("X-Pod"))
+	for _, target := range []string{"/", "/v1/AAPL", "/nowhere"} {
+		w := ask(New(rev, quote.Sample{}), "GET", target, JSON)
+		if !strings.Contains(w.Body.String(), `"pod":"`+rev.Pod+`"`) || w.Header().Get("X-Pod") != rev.Pod {
+			t.Errorf("%s: %s, X-Pod: %s", target, w.Body, w.Header().Get("X-Pod"))
 		}
-	}
-	if resp, _ := ask(t, "GET", server.URL, browser); resp.Header.Get("X-Pod") != rev.Pod {
-		t.Errorf("the page: X-Pod: %s", resp.Header.Get("X-Pod"))
-	}
-
-	server = httptest.NewServer(New(v1, quote.Sample{}))
-	defer server.Close()
-	resp, body := ask(t, "GET", server.URL, accept.JSON)
-	if _, sent := resp.Header["X-Pod"]; sent || strings.Contains(body, "pod") {
-		t.Errorf("without one: %v %s", resp.Header, body)
 	}
 }
 
-func FuzzTickerPath(f *testing.F) {
-	for _, ticker := range []string{
-		"AAPL", "aapl", "NOPE", "", ".", "..", "%2e%2e", "%2F", "A%2FB", "/", "//x", "../../", "AAPL/", "AAPL?x=y",
-		"A B", "%", "%zz", "%00", "\xff", "日本", "^GSPC", "EURUSD=X", "ABCDEFGHIJKLMNOP", "AAPL#x", "{ticker}", "*",
+func TestPreferred(t *testing.T) {
+	for accept, want := range map[string]string{
+		"":                                   Text,
+		"*/*":                                Text, // curl
+		browser:                              HTML,
+		"application/json":                   JSON,
+		"Application/JSON; charset=utf-8":    JSON,
+		"application/json, text/plain, */*":  JSON, // axios
+		"application/json;q=0.001, */*":      JSON,
+		"application/json, */*;q=0.5":        JSON,
+		"text/plain, application/json":       Text,
+		"text/html, application/json;q=0.5":  HTML,
+		"text/plain;q=0.5\napplication/json": JSON, // two lines of headers
+		"application/json;q=0.9, text/plain;q=0.5, application/json;q=0.1":        JSON,
+		"text/plain;format=fixed;q=0.4, text/plain;q=0.7, application/json;q=0.5": Text,
+		"application/json;q=0.5, text/plain; Q=0.5":                               JSON,
+		"application/json;q=0":                  Text,
+		"application/json;q=1.1":                Text,
+		"application/json;q=NaN":                Text,
+		"application/json;q=high":               Text,
+		"/, application/json":                   JSON,
+		"image/png":                             Text,
+		"application/json;q=1.0, text/html;q=1": JSON,
 	} {
-		f.Add(ticker)
+		if got := Preferred(http.Header{"Accept": strings.Split(accept, "\n")}, Text, JSON, HTML); got != want {
+			t.Errorf("Accept: %q: %s, want %s", accept, got, want)
+		}
+	}
+	if got := Preferred(http.Header{"Accept": {browser}}, Text, JSON); got != Text {
+		t.Errorf("a browser is given %s, where there is no page", got)
+	}
+}
+
+// Whatever the path, the answer is one of those above, and the same as JSON.
+func FuzzTicker(f *testing.F) {
+	for _, path := range []string{"AAPL", "", "..", "%2e%2e", "A%2FB", "//x", "AAPL?x=y", "%zz", "%00", "\xff", "日本", "^GSPC"} {
+		f.Add(path)
 	}
 	handler := New(v1, quote.Sample{})
-	ticker := regexp.MustCompile(`^[A-Za-z0-9.^=-]{1,15}$`)
-
 	f.Fuzz(func(t *testing.T, path string) {
 		u, err := url.ParseRequestURI("/v1/" + path)
 		if err != nil {
-			return // net/http answers it
+			return // net/http answers it.
 		}
 		answer := func(accept string) *httptest.ResponseRecorder {
 			w := httptest.NewRecorder()
-			handler.ServeHTTP(w, &http.Request{Method: "GET", URL: u, Host: "localhost", Header: http.Header{"Accept": {accept}}})
-			checkHeaders(t, w.Header())
+			handler.ServeHTTP(w, &http.Request{Method: "GET", URL: u, Header: http.Header{"Accept": {accept}}})
 			return w
 		}
-		w, name := answer(accept.Text), strings.TrimPrefix(u.Path, "/v1/")
-		switch text := w.Body.String(); w.Code {
-		case 200:
-			q, err := quote.Sample{}.Quote(strings.ToUpper(name))
-			price := err == nil && text == "v1 price for ticker "+strings.ToUpper(name)+" is "+q.Price.String()+"\n"
-			if index := name == "" && text == "v1 ticker not found!, require /v1/{ticker}\n"; !price && !index {
-				t.Errorf("200 %q", text)
-			}
-		case 404:
-			unknown := ticker.MatchString(name) && text == "v1 not found for ticker : "+strings.ToUpper(name)+" \n"
-			if elsewhere := strings.Contains(name, "/") && strings.HasPrefix(text, "v1 no such path"); !unknown && !elsewhere {
-				t.Errorf("404 %q", text)
-			}
-		case 400:
-			if ticker.MatchString(name) && strings.Trim(name, ".^=-") != "" {
-				t.Errorf("400 %q", text)
-			}
-		default:
-			t.Errorf("%d %q", w.Code, text)
+		text, asJSON := answer(Text), answer(JSON)
+		ticker, err := quote.ParseTicker(strings.TrimPrefix(u.Path, "/v1/"))
+		if (text.Code == 400) != (err != nil && u.Path != "/v1/" && !strings.Contains(u.EscapedPath()[len("/v1/"):], "/")) {
+			t.Errorf("%d for the ticker %q, %v", text.Code, ticker, err)
 		}
-		if asJSON := answer(accept.JSON); asJSON.Code != w.Code || !json.Valid(asJSON.Body.Bytes()) {
-			t.Errorf("%d %q as JSON, %d as text", asJSON.Code, asJSON.Body, w.Code)
+		if asJSON.Code != text.Code || !json.Valid(asJSON.Body.Bytes()) {
+			t.Errorf("%d %q as JSON, %d as text", asJSON.Code, asJSON.Body, text.Code)
 		}
 	})
 }

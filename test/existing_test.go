@@ -1,0 +1,184 @@
+package test
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// live is a Service on a stand-in for the API server. Its traffic is written
+// REVISION,TAG,PERCENT for each entry, with @latest for the latest revision.
+type live struct {
+	traffic   string
+	serves    string // what status.traffic has for the latest revision, if not web-2
+	created   string // latest revision, if not web-2, which is the latest one that got ready
+	routes    string // condition RoutesReady, if not True
+	revisions string // condition ConfigurationsReady, if not True
+	edited    bool   // and Knative has not seen it yet
+	patch     string // what becomes of a patch: "lost" is done without an answer, "late" finds another edit
+	patched   bool
+}
+
+func TestPin(t *testing.T) {
+	const split, follow, newer, failed = "web-0,stable,80 web-1,trial,20", "@latest,,100", "web-3", "False"
+	tests := []struct {
+		name string
+		live
+		args  string
+		code  int
+		after string // no patch if it is empty
+		says  string
+	}{
+		{"all follows", live{traffic: follow}, "", 0, "web-2,,100 @latest,latest,0", "Pinned."},
+		{"a split, and a revision without traffic", live{traffic: split + " @latest,,0"}, "", 0, split + " @latest,latest,0", ""},
+		{"a split alone", live{traffic: split}, "", 0, split + " @latest,latest,0", ""},
+		{"a part follows, with a tag", live{traffic: "web-1,,60 @latest,next,40"}, "", 0, "web-1,,60 web-2,next,40 @latest,latest,0", ""},
+		{"a part at the tag itself", live{traffic: "web-1,,60 @latest,latest,40"}, "", 0, "web-1,,60 web-2,,40 @latest,latest,0", ""},
+		{"previews", live{traffic: follow + " @latest,pr,0 @latest,head,"}, "", 0, "web-2,,100 @latest,pr,0 @latest,head,0 @latest,latest,0", ""},
+		{"named already", live{traffic: "web-1,,50 web-2,,20 @latest,latest,30"}, "", 0, "web-1,,50 web-2,,50 @latest,latest,0", ""},
+		{"with a tag", live{traffic: "web-2,good,20 @latest,,80"}, "", 0, "web-2,good,20 web-2,,80 @latest,latest,0", ""},
+		{"a newer one has failed", live{traffic: follow, created: newer, revisions: failed}, "", 0, "web-2,,100 @latest,latest,0", ""},
+		{"a dry run", live{traffic: follow}, "--dry-run", 0, "", `- {revisionName: "web-2", percent: 100}`},
+		{"pinned, in another order", live{traffic: "@latest,latest,0 web-1,,100"}, "", 0, "", "Pinned."},
+		{"the tag is on a name", live{traffic: "web-1,latest,100"}, "", 1, "", "--move-tag"},
+		{"and may move", live{traffic: "web-1,latest,100"}, "--move-tag", 0, "web-1,,100 @latest,latest,0", ""},
+		{"a newer one starts", live{traffic: follow, created: newer, revisions: "Unknown"}, "", 1, "", "web-3, the latest revision, is starting"},
+		{"the latest has failed", live{traffic: "web-1,,100", revisions: failed}, "", 1, "", "or has failed: wait"},
+		{"a rollout", live{traffic: follow, serves: "web-1", routes: "Unknown"}, "", 1, "", "RoutesReady-reason"},
+		{"the route is late", live{traffic: follow, serves: "web-1"}, "", 1, "", "its traffic changes"},
+		{"Knative is late", live{traffic: follow, edited: true}, "", 1, "", "edited just now"},
+		{"the answer is lost", live{traffic: follow, patch: "lost"}, "", 0, "web-2,,100 @latest,latest,0", "Pinned."},
+		{"an edit in between", live{traffic: follow, patch: "late"}, "", 1, "", "Conflict"},
+		{"no such option", live{traffic: follow}, "--dryrun", 2, "", `there is no option "--dryrun"`},
+		{"no such context", live{traffic: follow}, "--context other", 2, "", `"other"`},
+		{"no context", live{traffic: follow}, "--context", 2, "", "--context needs a name"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l, before := &tt.live, tt.traffic
+			code, out := l.pin(t, tt.args)
+			want := cmp.Or(tt.after, before)
+			if code != tt.code || l.traffic != want || l.patched != (tt.after != "") || !strings.Contains(out, tt.says) {
+				t.Errorf("exit %d, traffic %q; want %d, %q, and the words %q in\n%s", code, l.traffic, tt.code, want, tt.says, out)
+			}
+		})
+	}
+}
+
+// pin runs scripts/pin.sh with the real kubectl.
+func (l *live) pin(t *testing.T, args string) (int, string) {
+	if _, err := exec.LookPath("kubectl"); err != nil {
+		t.Skip("kubectl is not installed")
+	}
+	read(t, "scripts/pin.sh") // go test's cache learns that it depends on it
+	server := httptest.NewServer(l)
+	defer server.Close()
+	config := filepath.Join(t.TempDir(), "config")
+	write(t, config, `{"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+		"clusters": [{"name": "c", "cluster": {"server": "`+server.URL+`"}}]}`)
+	cmd := exec.Command("bash", append([]string{"scripts/pin.sh"}, strings.Fields(args)...)...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+config, "HOME="+filepath.Dir(config), "SVC_NAME=web", "NAMESPACE=shop")
+	out, err := cmd.CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path != "/apis/serving.knative.dev/v1/namespaces/shop/services/web":
+		new(cluster).ServeHTTP(w, r)
+	case r.Method == "PATCH" && !l.take(r):
+		reply(w, 409, failure(409, "Conflict", "the object has been modified"))
+	case r.Method == "PATCH" && l.patch == "lost":
+		panic(http.ErrAbortHandler)
+	default:
+		reply(w, 200, l.object())
+	}
+}
+
+// take does a patch, unless the Service has changed since it was read.
+func (l *live) take(r *http.Request) bool {
+	var to struct {
+		Metadata struct{ ResourceVersion string }
+		Spec     struct{ Traffic []any }
+	}
+	if json.NewDecoder(r.Body).Decode(&to) != nil || to.Metadata.ResourceVersion != "7" || l.patch == "late" {
+		return false
+	}
+	l.traffic, l.patched = words(to.Spec.Traffic), true
+	return true
+}
+
+func (l *live) object() object {
+	split := traffic(l.traffic)
+	for _, entry := range split {
+		if e := entry.(object); e["percent"] == json.Number("") {
+			delete(e, "percent")
+		}
+	}
+	condition := func(name, status string) object {
+		return object{"type": name, "status": cmp.Or(status, "True"), "reason": name + "-reason"}
+	}
+	generation := map[bool]int{false: 1, true: 2}[l.edited]
+	return object{
+		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
+		"metadata": object{"name": "web", "namespace": "shop", "resourceVersion": "7", "generation": generation},
+		"spec":     object{"traffic": split},
+		"status": object{
+			"observedGeneration":        1,
+			"latestCreatedRevisionName": cmp.Or(l.created, "web-2"),
+			"latestReadyRevisionName":   "web-2",
+			"conditions":                []object{condition("RoutesReady", l.routes), condition("ConfigurationsReady", l.revisions)},
+			"traffic": []object{{"revisionName": "web-1", "latestRevision": false, "percent": 50},
+				{"revisionName": cmp.Or(l.serves, "web-2"), "latestRevision": true, "percent": 50}},
+		},
+	}
+}
+
+// The overlay gives each of the four files other names everywhere, and loses nothing.
+func TestKustomize(t *testing.T) {
+	const tool = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.2"
+	dir, install := t.TempDir(), exec.Command("go", "install", tool)
+	install.Env = append(os.Environ(), "GOBIN="+dir)
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Skipf("%s cannot be had here: %s", tool, out)
+	}
+	program := filepath.Join(dir, "kustomize")
+	for _, name := range []string{"revision-v1.yaml", "revision-v2.yaml", "revision-v3.yaml", "revision-v3-2.yaml"} {
+		overlay := strings.ReplaceAll(read(t, "examples/kustomize/kustomization.yaml"), "../../revision-v1.yaml", name)
+		got := kustomize(t, program, map[string]string{name: read(t, name), "kustomization.yaml": overlay,
+			"names.yaml": read(t, "examples/kustomize/names.yaml")})
+		plain := kustomize(t, program, map[string]string{name: read(t, name), "kustomization.yaml": "resources: [" + name + "]"})
+		want := strings.NewReplacer(
+			"stock-service-example", "shop-stock-service-example",
+			"namespace: default", "namespace: shop",
+			"        image: dev.local/", "        - name: QUOTE_TTL\n          value: 30s\n        image: registry.example.com/shop/",
+		).Replace(plain)
+		if got != want {
+			t.Errorf("%s becomes\n%s\nand not\n%s", name, got, want)
+		}
+	}
+}
+
+// kustomize builds a folder of these files.
+func kustomize(t *testing.T, program string, files map[string]string) string {
+	dir := t.TempDir()
+	for name, text := range files {
+		write(t, filepath.Join(dir, name), text)
+	}
+	out, err := exec.Command(program, "build", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("kustomize: %s", out)
+	}
+	return string(out)
+}
