@@ -344,7 +344,7 @@ func TestCanaryGoesBack(t *testing.T) {
 			return -1, 0
 		}
 	}
-	const theirs = ` The traffic is 100% s-v1 (v1), 0% @latest (latest), and was 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest). To have that again: canary.sh --put-back. ` +
+	const theirs = ` The traffic is 100% s-v1 (v1), 0% @latest (latest), and was 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest). To go back: canary.sh --put-back. ` +
 		"To keep what is: kubectl annotate ksvc stock-service-example --namespace default --context c knative-sample.github.io/traffic-before-canary-\n"
 	tests := []struct {
 		name string
@@ -382,7 +382,8 @@ func TestCanaryGoesBack(t *testing.T) {
 			}
 			return 0
 		}}, 1, lines(at5, judge, start),
-			"canary.sh: the traffic is as before, but not in force: ConfigurationsReady=True Ready=True RoutesReady=False. To wait for it: canary.sh --put-back\n"},
+			"canary.sh: did NOT put back the traffic of before: the Service has it, but it is not in force (ConfigurationsReady=True Ready=True RoutesReady=False)." +
+			strings.Replace(theirs, "100% s-v1 (v1),", "50% s-v1 (v1), 50% s-v2 (v2),", 1)},
 		{"after an answer that was lost while the edit was made it goes on", scenario{fault: cut("PATCH", 1, true), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
 		{"after an edit that was lost it is made again", scenario{fault: cut("PATCH", 1, false), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
 		{"after an answer that was lost on the way back", scenario{answers: fails(1, nil), fault: cut("PATCH", 2, true)}, 1, lines(at5, judge, start, verify, "forget"), putIn},
@@ -506,10 +507,11 @@ func TestCanaryRefuses(t *testing.T) {
 			return 0, 0
 		}}, "waiting for Knative's gradual rollout, which moves the tag latest, too\ncanary.sh: s-v3 has 100%" + already, asIs},
 		{"a path that cannot be asked", scenario{answers: func(*stage, string, int) int { return 2 }}, "", lines(asIs, asIs, asIs)},
-		{"percentages that are not whole", scenario{args: []string{"--steps", "5 12.5"}}, `--steps is a list of whole percentages, not "5 12.5": see --help`, ""},
-		{"percentages above 100", scenario{args: []string{"--steps", "5 101"}}, `--steps is a list of whole percentages, not "5 101": see --help`, ""},
-		{"steps that fall", scenario{args: []string{"--steps", "50 5"}}, "--steps rise, and --requests are more than 0: see --help", ""},
-		{"no requests", scenario{args: []string{"--requests", "0"}}, "--steps rise, and --requests are more than 0: see --help", ""},
+		{"percentages that are not whole", scenario{args: []string{"--steps", "5 12.5"}}, "--steps are rising whole percentages: see --help", ""},
+		{"percentages above 100", scenario{args: []string{"--steps", "5 101"}}, "--steps are rising whole percentages: see --help", ""},
+		{"steps that fall", scenario{args: []string{"--steps", "50 5"}}, "--steps are rising whole percentages: see --help", ""},
+		{"no steps", scenario{args: []string{"--steps", " "}}, "--steps and --requests must not be nothing: see --help", ""},
+		{"no requests", scenario{args: []string{"--requests", "0"}}, "--steps and --requests must not be nothing: see --help", ""},
 		{"a pause that is none", scenario{args: []string{"--pause", "5m"}}, `--pause is a number up to 99999, not "5m": see --help`, ""},
 		{"an option without its value", scenario{args: []string{"--check"}}, "--check needs a value: see --help", ""},
 		{"an option that it does not know", scenario{args: []string{"--tag", "v1"}}, `there is no option "--tag": see --help`, ""},
@@ -609,7 +611,7 @@ func TestCanaryIsKilled(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	const cutOff = "canary.sh: a release was cut off, or is under way. The traffic is 47% s-v1 (v1), 48% s-v2 (v2), 0% @latest (latest), 5% s-v3, " +
-		"and was 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest). To have that again: canary.sh --put-back. " +
+		"and was 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest). To go back: canary.sh --put-back. " +
 		"To keep what is: kubectl annotate ksvc stock-service-example --namespace default --context c knative-sample.github.io/traffic-before-canary-\n"
 	for _, run := range []struct {
 		args []string

@@ -225,7 +225,7 @@ func isKilled(t *testing.T, w *walk) {
 	cmd, _ := w.started(t, "SVC_NAME=killed scripts/canary.sh --requests 500 --rate 50 --steps '50 100'", "500 requests to")
 	cmd.Process.Signal(syscall.SIGKILL)
 	cmd.Wait()
-	w.told(t, w.bash(t, 2, canary), "a release was cut off", "50% killed-v2", "To have that again: canary.sh --put-back.")
+	w.told(t, w.bash(t, 2, canary), "a release was cut off", "50% killed-v2", "To go back: canary.sh --put-back.")
 	w.told(t, w.bash(t, 0, canary+"--put-back"), "the gateway has the traffic of before, set by canary.sh")
 	w.has(t, "killed", "killed-v1,v1,100 @latest,latest,0")
 	w.told(t, w.bash(t, 0, canary+"--put-back"), "no release was cut off")
