@@ -53,6 +53,7 @@ import (
 	"net/http/httptest"
 	"strings"
 
+	netproxy "knative.dev/networking/pkg/http/proxy"
 	"knative.dev/pkg/network"
 	proxies "knative.dev/serving/pkg/http"
 )
@@ -73,7 +74,7 @@ func main() {
 		target := strings.TrimPrefix(program.URL, "http://")
 		proxy := proxies.NewHeaderPruningReverseProxy(target, proxies.NoHostOverride, nil, false)
 		proxy.Transport = network.NewProxyAutoTransport(100, 100)
-		proxy.FlushInterval = network.FlushInterval
+		proxy.FlushInterval = netproxy.FlushInterval
 		server := httptest.NewServer(proxy)
 
 		seen := map[int]int{}
