@@ -130,7 +130,7 @@ func admit(service, before *v1.Service, settings map[string]string) error {
 		ctx = apis.WithinUpdate(ctx, before)
 	}
 	service.SetDefaults(ctx)
-	if denied := service.Validate(ctx); denied != nil {
+	if denied := service.Validate(ctx).Filter(apis.ErrorLevel); denied != nil { // without the warnings
 		return denied
 	}
 	return nil
