@@ -74,6 +74,11 @@ function setRate(rate) {
   $('#rate').dispatchEvent(new Event('input'));
 }
 
+function setClock(later) {
+  const {Date} = frame.contentWindow, {now} = Date;
+  Date.now = () => now.call(Date) + later;
+}
+
 async function put(change) {
   const response = await fetch('/rehearsal', {method: 'PUT', body: change, headers: {Accept: 'application/json'}});
   return response.json();
@@ -121,10 +126,11 @@ scenario('the files in order', async () => {
   equal('marks', marks(), changes.map(({file}, n) => `${n + 1} TIME ${file}`).reverse());
   equal('lines', $$('#notes .line').map(line => line.innerText), changes.map((_, n) => `${n + 1}`));
   const [was] = $$('#notes .line').map(line => line.offsetLeft);
-  await sleep(18_000);
+  await sleep(9000);
   const moved = (was - $('#notes .line').offsetLeft) / $('#timeline').offsetWidth;
-  check(`in a tenth of the timeline's time a line has moved by ${moved}`, Math.abs(moved - .1) < .005);
-  await sleep(200_000);
+  check(`in 9 of 180 s a line has moved by ${moved}`, Math.abs(moved - .05) < .005);
+  setClock(200_000);
+  await sleep(1000);
   equal('marks and lines after the timeline', [marks(), $$('#notes .line').length], [[], 0]);
 });
 
@@ -389,19 +395,17 @@ scenario('hidden tab', async () => {
 
 scenario('hours', async () => {
   await open('many names');
-  await sleep(200_000);
+  setRate(50);
+  await sleep(10_000);
   const elements = () => $$(':not(#columns *)').length, before = elements();
-  equal('columns', columns().length, 91);
-  await sleep(100_000);
+  await sleep(10_000);
   equal('elements', elements(), before);
-  check('columns have few slices each', columns().slice(0, -1).every(({length}) => length >= 2 && length <= 14));
+  equal('columns', columns().length, 91);
+  check('columns have few slices each', columns().slice(-9, -1).every(({length}) => length >= 2 && length <= 14));
   for (const shift of [24 * 3600_000, -3600_000]) {
-    const {Date} = frame.contentWindow, {now} = Date;
-    Date.now = () => now.call(Date) + shift;
-    await sleep(1000);
+    setClock(shift);
+    await sleep(500);
     equal('columns with answers', columns().filter(({length}) => length > 0).length, 1);
-    await pause();
-    await pause();
   }
 });
 
