@@ -173,7 +173,7 @@ scenario('changes by others, and late answers', async () => {
   }
   $('[data-change="v1=95,v2=5"]').click(); // and its answer comes before those that are held back
   for (let n = 0; n < 10; n++, await sleep(100)) check('late answers count', !shareOf('v2'));
-  await put('v1=100');
+  await put('revision-v1.yaml');
   await until('the file is marked', () => pressed() === 'revision-v1.yaml');
   await sleep(2000);
   await pause();
@@ -269,11 +269,11 @@ scenario('a cluster', async () => {
   await until('1 pod', () => partOf('v1', 'facts')?.innerText.includes(' requests · 1 pod · median '));
   await until('v1 alone', () => frame.contentDocument.title === 'Only v1 · Traffic split' && total() >= 100);
   await switchTo('v2 of three pods');
-  await until('v2', () => shareOf('v2') > 0);
+  await until('nobody alone', () => shareOf('v2') > 0 && frame.contentDocument.title === 'Traffic split', 2000);
   await sleep(7000);
   check(`v1's answers of the last 10 s: ${shareOf('v1')}%`, shareOf('v1') > 20 && shareOf('v1') < 40);
   await sleep(4000);
-  equal('shares', [shareOf('v1'), shareOf('v2'), frame.contentDocument.title], [0, 100, 'Traffic split']);
+  equal('shares', [shareOf('v1'), shareOf('v2')], [0, 100]);
   check('3 pods', partOf('v2', 'facts').innerText.includes(' · 3 pods · '));
   check('of 10 s', /^of the 2\d\d answers of the last 10 s$/.test(text('#latest')));
   await switchTo('plain');
@@ -336,7 +336,7 @@ scenario('slow answers', async () => {
   await sleep(12_000);
   equal('requests in flight', requests.most, 5); // of the 6 connections that browsers open to one host
   equal('the rate', text('#sent'), '· actually sent: 5.0');
-  equal('latencies', partOf('v1', 'facts').innerText.split(' · ').slice(-2), ['median 1,000 ms', '99% in 1,000 ms']);
+  check('latencies', / · median 1,0\d0 ms · 99% in 1,0\d0 ms$/.test(partOf('v1', 'facts').innerText));
   setRate(1);
   await sleep(8000);
   equal('the rate', text('#sent'), '');

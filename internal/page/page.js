@@ -23,7 +23,6 @@ const percent = new Intl.NumberFormat('en', {style: 'percent', minimumFractionDi
 const duration = new Intl.NumberFormat('en', {style: 'unit', unit: 'millisecond', maximumSignificantDigits: 3});
 const clock = new Intl.DateTimeFormat('en-GB', {timeStyle: 'medium'});
 const minute = new Intl.DateTimeFormat('en-GB', {timeStyle: 'short'});
-const reducedMotion = matchMedia('(prefers-reduced-motion: reduce)');
 
 // ---------- State ----------
 
@@ -45,7 +44,7 @@ const state = {
   rehearsal: {
     split: '', latest: '', since: 0, sinceAt: 0, // as the newest answer has them; on a cluster both are empty
     service: '', files: null, // what GET /rehearsal tells, once it has
-    asking: false, queue: Promise.resolve(), // of the changes that were chosen
+    queue: Promise.resolve(), calls: 0, // waiting in the queue
     changes: 0, refusal: '', // why the last one was not made
   },
 };
@@ -111,16 +110,12 @@ async function ask() {
     const text = await response.text();
     answer.latency = performance.now() - answer.sent;
     answer.failure = response.ok ? '' : `${response.status}`;
-    if (response.ok) answer.name ||= nameInText(text);
+    // A revision that does not send X-Revision differs by its text.
+    if (response.ok) answer.name ||= text.trim().replace(/^Welcome to the (.*) app!$/, '$1').slice(0, 100) || 'unnamed';
   } catch (error) { // the answer may have begun, and have a name
     if (error.name === 'TimeoutError') answer.failure = tooSlow;
   }
   return answer;
-}
-
-// nameInText is for a revision that does not send X-Revision: its text differs.
-function nameInText(text) {
-  return text.trim().replace(/^Welcome to the (.*) app!$/, '$1').slice(0, 100) || 'unnamed';
 }
 
 // extendStreak also slows the asking down while nothing answers.
@@ -154,8 +149,7 @@ function count(answer) {
   if (!isOfOldSplit(answer)) state.recent.push(answer);
 }
 
-// dropOldAnswers leaves those that the shares are of: in a rehearsal the dots since the last change, and elsewhere
-// those of some seconds.
+// dropOldAnswers leaves those that the shares are of: in a rehearsal as many as there are dots.
 function dropOldAnswers() {
   const {recent, rehearsal} = state;
   if (rehearsal.split) recent.splice(0, recent.length - state.dots.length);
@@ -258,7 +252,8 @@ function renderTimeline() {
   moveColumns();
   const now = Date.now();
   const place = at => `${100 * (1 - (now - at) / timelineTime)}%`;
-  const filled = reducedMotion.matches ? 1 : Math.max(0, now / columnTime - state.columnNumber);
+  const isStepwise = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  const filled = isStepwise ? 1 : Math.max(0, now / columnTime - state.columnNumber);
   const pixels = filled * byID('timeline').clientWidth / columnCount * devicePixelRatio;
   byID('columns').style.translate = `${-Math.round(pixels) / devicePixelRatio}px`; // no seams between columns
   byID('columns').style.gridAutoColumns = `${100 / columnCount}%`;
@@ -278,18 +273,15 @@ function renderTimeline() {
 
 // describeTimeline is for those who do not see it.
 function describeTimeline() {
-  const texts = [], size = 15; // columns of half a minute
-  for (let n = 1; n < state.columns.length; n += size) {
-    const counts = new Map();
-    for (const {slices} of state.columns.slice(n, n + size)) {
-      for (const [name, slice] of slices) counts.set(name, (counts.get(name) ?? 0) + slice.count);
-    }
-    const sum = [...counts.values()].reduce((a, b) => a + b, 0);
-    const shares = [...counts.keys()].sort(byName)
-      .map(name => `${name || 'failed'} ${percent.format(counts.get(name) / sum)}`);
-    const time = clock.format((state.columnNumber - columnCount + n) * columnTime);
-    texts.push(`${time} ${shares.join(', ') || 'no answers'}`);
-  }
+  const size = 15; // columns of half a minute
+  const sum = slices => slices.reduce((all, [, {count}]) => all + count, 0);
+  const texts = Array.from({length: columnCount / size}, (_, n) => {
+    const first = 1 + n * size, time = clock.format((state.columnNumber - columnCount + first) * columnTime);
+    const slices = state.columns.slice(first, first + size).flatMap(({slices}) => [...slices]);
+    const shares = [...Map.groupBy(slices, ([name]) => name)].sort(([a], [b]) => byName(a, b))
+      .map(([name, own]) => `${name || 'failed'} ${percent.format(sum(own) / sum(slices))}`);
+    return `${time} ${shares.join(', ') || 'no answers'}`;
+  });
   return texts.join('; ');
 }
 
@@ -332,8 +324,7 @@ function warning() {
   return `Every answer since ${since} is ${failure || 'a failure'}, from no revision.`;
 }
 
-// renderPreview tells where one revision alone answers: a host of a rehearsal's tag is such an address, and any other
-// may be. A canary's revision seldom answers 100 times in a row.
+// renderPreview tells where one revision alone answers. In a split one seldom answers 100 times in a row.
 function renderPreview() {
   const {source, count, sinceAt} = state.streak;
   const limit = location.hostname.endsWith('.localhost') ? 1 : 100;
@@ -406,17 +397,13 @@ function lastPart(name) {
 
 // ---------- The rehearsal: on a cluster no answer has X-Rehearsal, and none of this shows ----------
 
-function isRehearsal() {
-  return Boolean(state.rehearsal.split && state.rehearsal.files);
-}
-
 // followSplit takes over the split that an answer was drawn by, whoever has set it. The answer to a request from
 // before the last change was seen may be of an older split.
 function followSplit({split, latest, sent}) {
   if (sent < state.rehearsal.since) return;
   if (split !== state.rehearsal.split || latest !== state.rehearsal.latest) startSplit(split, latest);
-  if (split && !state.rehearsal.files) fetchFiles();
-  else state.ready = true; // it is known whether this is a rehearsal: nothing moves afterwards
+  if (!split || state.rehearsal.files) state.ready = true; // it is known whether this is one: nothing moves afterwards
+  else if (state.rehearsal.calls === 0) callRehearsal('GET');
 }
 
 function isOfOldSplit({split, latest}) {
@@ -432,52 +419,45 @@ function startSplit(split, latest) {
   render();
 }
 
-async function fetchFiles() {
-  const {rehearsal} = state;
-  if (rehearsal.asking) return;
-  rehearsal.asking = true;
-  await callRehearsal({}).catch(() => {}); // the next answer asks again
-  rehearsal.asking = false;
-  state.ready = true;
-  render();
-}
-
 function newFile({file, does}) {
   const item = newItem('file', {file, does});
   item.firstElementChild.dataset.change = file;
   return item;
 }
 
-// change asks for one change after the other, as they were chosen: for a file by its name, or for percents.
-function change(body) {
+// callRehearsal asks for the files or, with a file's name or percents, for a change: one call after the other.
+function callRehearsal(method, body) {
   const {rehearsal} = state;
+  rehearsal.calls++;
   rehearsal.queue = rehearsal.queue.then(async () => {
+    const sent = performance.now(), headers = {Accept: 'application/json'}, signal = AbortSignal.timeout(timeLimit);
     try {
-      rehearsal.refusal = await callRehearsal({method: 'PUT', body});
-      if (!rehearsal.refusal) byID('percents').reset();
+      const response = await fetch('./rehearsal', {method, body, cache: 'no-store', headers, signal});
+      if (response.ok) {
+        takeOver({...await response.json(), sent});
+      } else {
+        rehearsal.refusal = `Not changed: ${(await response.text()).trim().slice(0, 300) || response.status}`;
+      }
     } catch {
       rehearsal.refusal = 'The rehearsal does not answer: the split may not have changed.';
     }
+    rehearsal.calls--;
+    state.ready = true;
     render();
   });
 }
 
-// callRehearsal takes over what the rehearsal tells, and returns why it does not, if so.
-async function callRehearsal(options) {
-  const sent = performance.now(), headers = {Accept: 'application/json'}, signal = AbortSignal.timeout(timeLimit);
-  const response = await fetch('./rehearsal', {...options, cache: 'no-store', headers, signal});
-  if (!response.ok) return `Not changed: ${(await response.text()).trim().slice(0, 300) || response.status}`;
-  const {split, latest, service, files} = await response.json();
+function takeOver({split, latest, service, files, sent}) {
   if (!state.rehearsal.files) byID('files').append(...files.map(newFile));
-  Object.assign(state.rehearsal, {service, files});
+  Object.assign(state.rehearsal, {service, files, refusal: ''});
   followSplit({split, latest, sent});
-  return '';
+  byID('percents').reset();
 }
 
 function renderRehearsal() {
-  for (const id of ['rehearsal', 'percents', 'marks', 'heads']) byID(id).hidden = !isRehearsal();
-  if (!isRehearsal()) return;
-  const {split, latest, service, sinceAt, refusal} = state.rehearsal;
+  const {split, latest, service, files, sinceAt, refusal} = state.rehearsal, isKnown = Boolean(split && files);
+  for (const id of ['rehearsal', 'percents', 'marks', 'heads']) byID(id).hidden = !isKnown;
+  if (!isKnown) return;
   const applied = appliedChange(), expected = percentsOf(split), host = `latest.localhost:${location.port}`;
   byID('said').classList.toggle('wrong', refusal !== '');
   write(byID('said'), refusal || `${applied} since ${clock.format(sinceAt)}`);
@@ -514,12 +494,12 @@ function percentsOf(split) {
 
 byID('changes').addEventListener('click', ({target}) => {
   const button = target.closest('button');
-  if (button) change(button.dataset.change);
+  if (button) callRehearsal('PUT', button.dataset.change);
 });
 
 byID('percents').addEventListener('submit', event => {
   event.preventDefault();
-  change(byID('split').value);
+  callRehearsal('PUT', byID('split').value);
 });
 
 byID('pause').addEventListener('click', () => {
