@@ -13,21 +13,18 @@ that decides, or a signal, it puts the traffic of before back.
   --within S        a slower answer is a failure, but for a cold start
   --pause S         seconds that each step lasts after its requests (0)
   --check COMMAND   judges each step after that, with SVC_NAME, NAMESPACE, REVISION and PERCENT set
-  --wait S          seconds until the gateway must have a split (60)
   --put-back        puts the traffic back after a release that was cut off
   --context NAME    kubectl's context (the current one, to the end)
-  --timeout, --rate, --parallel, --revision-header are those of run-test.sh, as the variables: see its --help
+  --wait, --timeout, --rate, --parallel, --revision-header are those of run-test.sh, as the variables: see its --help
 
 Exits with 0 after the last step, with 1 if a step failed, with 2 if it could not try, and before as run-test.sh does."
 
 say() { printf 'canary.sh: %s\n' "$*" >&2; }
 refuse() { say "$@" && exit 2; }
-check() { [[ $2 =~ ^($3)$ ]] || refuse "$1 is $4, not \"$2\": see --help"; }
 
 read_options() {
   local step last=0 name
-  context='' act=release check='' preview=50 steps='5 25 50 100' requests=300 pause=0 wait=60
-  paths=() options=() curl=()
+  act=release check='' preview=50 steps='5 25 50 100' requests=300 pause=0 wait=60 paths=() options=() curl=()
   while (($#)); do
     case $1 in
       -h | --help) echo "$USAGE" && exit ;;
@@ -43,29 +40,28 @@ read_options() {
   done
   ((${#paths[@]})) || paths=(/)
   for name in preview requests pause wait; do
-    check "--$name" "${!name}" '0|[1-9][0-9]{0,4}' "a number up to 99999"
+    [[ ${!name} =~ ^(0|[1-9][0-9]{0,4})$ ]] || refuse "--$name is a number up to 99999, not \"${!name}\": see --help"
   done
-  check --steps "$steps" '([1-9][0-9]?|100)( ([1-9][0-9]?|100))*' "a list of whole percentages"
   for step in $steps; do
-    ((step > last && requests > 0)) || refuse "--steps rise, and --requests are more than 0: see --help"
+    [[ $step =~ ^([1-9][0-9]?|100)$ && $step -gt $last ]] || refuse "--steps are rising whole percentages: see --help"
     last=$step
   done
+  ((last && requests)) || refuse "--steps and --requests must not be nothing: see --help"
 }
 
 # A list of traffic has REVISION,TAG,PERCENT for each entry, with @latest for the one that follows the latest revision.
 # That of before the release is kept in an annotation of the Service, until the release is over.
 readonly KEPT=knative-sample.github.io/traffic-before-canary
+# shellcheck disable=SC2016 # these are no variables of bash
 readonly FIELDS="{{with .metadata.annotations}}{{with index . \"$KEPT\"}}{{.}}{{end}}{{end}}"'
 {{range .spec.traffic}}{{or .revisionName "@latest"}},{{or .tag ""}},{{or .percent 0}} {{end}}
 {{range .metadata.managedFields}}{{$by := .manager}}{{range $field, $_ := index .fieldsV1 "f:spec"}}{{
   if eq $field "f:traffic"}}{{$by}} {{end}}{{end}}{{end}}
 {{.metadata.resourceVersion}} {{.metadata.generation}} {{with .status}}{{or .observedGeneration 0}} {{
   or .latestCreatedRevisionName "-"}} {{or .latestReadyRevisionName "-"}}
-{{range .traffic}}{{if .latestRevision}}@latest{{else}}{{.revisionName}}{{end}},{{or .tag ""}},{{or .percent 0}} {{end}}
+{{range .traffic}}{{.revisionName}},{{or .tag ""}},{{or .percent 0}} {{end}}
 {{range .conditions}}{{.type}}={{.status}} {{with .reason}}({{.}}) {{end}}{{end}}{{end}}'
-
 kube() { kubectl "$@" --namespace "$NAMESPACE" ${context:+--context "$context"} --request-timeout=10s; }
-
 look() { # reads the Service, all at once; what fails once is asked again
   local found tries=${1:-5}
   until found=$(kube get ksvc "$SVC_NAME" --output "go-template=$FIELDS"); do
@@ -115,9 +111,8 @@ forget() { # that a release is under way
   while look && [[ -n $kept ]] && ((tries--)); do patch null ''; done
   [[ -z $kept ]] || say "the annotation $KEPT is still there: $error"
 }
-# share makes the list in which the revisions $1 have $2 percent, and the others the rest in proportion to what they
-# have before: running sums are rounded, so that all add up to 100. With 0 the revisions $1 are not in it, tags and
-# all. Nor is what has no percent and no tag: it would keep its pods, and never be collected.
+# share makes the list in which the revisions $1 have $2 percent, or are not there at 0, and the others have the rest
+# in proportion. What has neither percent nor tag is not there either: it would keep its pods, and never be collected.
 share() {
   list=$(tr ' ' '\n' <<<"$before" | awk -F , -v its=" $1 " -v latest="$new" -v give="$2" -v had="$(percent_of "$1")" '
     index(its, " " ($1 == "@latest" ? latest : $1) " ") { if (give && $2 != "") printf "%s,%s,0 ", $1, $2; next }
@@ -133,16 +128,11 @@ percent_of() { # the revisions $1 before
 list_failed() { # while one of these is in the list, Knative assigns nothing of it
   failed=$(kube get revisions --selector "serving.knative.dev/service=$SVC_NAME" --output 'go-template={{range .items}}
     {{.metadata.name}}{{with .status}}{{range .conditions}}{{if eq .type "Ready"}} {{.status}}{{end}}{{end}}{{end}}
-    {{end}}' | awk -v new="$new" '$2 == "False" || ($1 == new && $2 != "True") { printf "%s ", $1 }')
+    {{end}}' | awk -v new="$new" '$2 == "False" || ($1 == new && $2 != "True") { print $1 }' | tr '\n' ' ') || return 1
   failed=${failed% }
 }
-
-run() { # a job in a process group of its own; bash hears a signal only while it waits like this
-  set -m
-  "$@" </dev/null &
-  set +m
-  wait $!
-}
+# run starts a job in a process group of its own. Bash hears a signal at once only while it waits like this.
+run() { set -m; "$@" </dev/null & set +m; wait $!; }
 ask() { # run-test.sh for the path $1
   run bash "$scripts/../run-test.sh" ${context:+--context "$context"} --path "$1" --wait "$wait" "${@:2}" \
     ${options[@]+"${options[@]}"} ${curl[@]+"${curl[@]}"}
@@ -154,24 +144,21 @@ go_back() {
   while ((SECONDS < until)); do
     if list_failed && [[ -n $failed && $(percent_of "$failed") != 100 ]]; then share "$failed" 0; fi
     move "$list" || break
-    if [[ $generation == "$observed" && $traffic == "$served" && " $conditions " == *" RoutesReady=True "* ]] &&
+    if [[ $generation == "$observed" && ${traffic//@latest/$ready} == "$served" ]] &&
+      [[ " $conditions " == *" RoutesReady=True "* ]] &&
       ask "${paths[0]}" --requests 100 --enough --fail-fast --failures-of "$new"; then
       say "the gateway has the traffic of before, set by $writers${failed:+, but for what has failed: $failed}"
       forget && return 0
     fi
     sleep 0.5
   done
-  if [[ $traffic == "$list" ]]; then
-    say "the traffic is as before, but not in force: $conditions. To wait for it: canary.sh --put-back"
-  else
-    advise "did NOT put back the traffic of before: $error."
-  fi
+  [[ $traffic != "$list" ]] || error="the Service has it, but it is not in force ($conditions)"
+  advise "did NOT put back the traffic of before: $error."
   return 1
 }
 advise() {
-  say "$1 The traffic is $(in_words "$traffic"), and was $(in_words "$before")." \
-    "To have that again: canary.sh --put-back. To keep what is: kubectl annotate ksvc $SVC_NAME" \
-    "--namespace $NAMESPACE${context:+ --context $context} $KEPT-"
+  say "$1 The traffic is $(in_words "$traffic"), and was $(in_words "$before"). To go back: canary.sh --put-back." \
+    "To keep what is: kubectl annotate ksvc $SVC_NAME --namespace $NAMESPACE${context:+ --context $context} $KEPT-"
 }
 in_words() { sed -E 's/([^ ,]+),([^ ,]*),([0-9]+)/\3% \1 (\2)/g; s/ \(\)//g; s/ ([0-9]+%)/, \1/g' <<<"$1"; }
 finish() {
@@ -181,14 +168,12 @@ finish() {
   [[ -z $ours ]] || go_back || status=1
   exit "$status"
 }
-
 put_back() {
   [[ -n $kept ]] || { say "no release was cut off: there is nothing to put back" && exit; }
   before=$kept new=$created ours="|$traffic|" # for finish
 }
 # prepare finds whatever is wrong before anything moves.
 prepare() {
-  local path
   before=${kept:-$traffic} new=$created
   [[ -z $kept ]] || { advise "a release was cut off, or is under way." && exit 2; }
   [[ " $traffic" == *" @latest,latest,"* ]] || refuse "no latestRevision: true has the tag latest: see pin.sh --help"
@@ -221,7 +206,8 @@ release() {
       look && is_ours || exit 1
     done
     run sleep "$pause"
-    [[ -z $check ]] || CONTEXT=$context REVISION=$new PERCENT=$step run bash -c "$check" || { say "--check exits with $?" && exit 1; }
+    export CONTEXT=$context REVISION=$new PERCENT=$step
+    [[ -z $check ]] || run bash -c "$check" || { say "--check exits with $?" && exit 1; }
     look && is_ours || exit 1
   done
   trap '' HUP INT QUIT PIPE TERM
@@ -229,11 +215,10 @@ release() {
   forget
   echo "ok: $new has $step% of the traffic"
 }
-
 main() {
   export SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
   unset DOMAIN_NAME # with it, run-test.sh would not ask the cluster
-  scripts=$(readlink -f "$0") scripts=${scripts%/*} ours='' warned='' error=''
+  scripts=$(readlink -f "$0") scripts=${scripts%/*} context='' ours='' warned='' error=''
   read_options "$@"
   context=${context:-$(kubectl config current-context 2>/dev/null || true)}
   say "the Service $SVC_NAME in namespace $NAMESPACE${context:+ of context $context}"
@@ -242,5 +227,4 @@ main() {
   look 2 || refuse "kubectl cannot get it"
   "$act"
 }
-
 main "$@"

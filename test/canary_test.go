@@ -53,62 +53,47 @@ type stage struct {
 	mu      sync.Mutex
 	served  string // traffic
 	reason  string // of Ready, if it is Unknown
-	failed  []string
+	failed  string // revision
 	writer  string
 	version int
 	calls   map[string]int
 	events  []string
-	reads   int // that a fault counts
+	stuck   bool // nothing more gets in force
+	reads   int  // that a fault counts
 
 	dir, server string
 	hang        chan struct{} // is closed in the end
 }
 
-func (s *stage) status() object {
-	routes, latest := "True", s.latest
-	entries := strings.Fields(s.traffic)
-	if !slices.ContainsFunc(entries, func(e string) bool {
-		return slices.Contains(s.failed, strings.Replace(strings.Split(e, ",")[0], "@latest", latest, 1))
-	}) {
-		s.served = s.traffic
-	} else {
-		routes = "False"
+func (s *stage) object() object {
+	state := ksvc{spec: s.traffic, latest: s.latest, ready: "True", routes: "True", edited: s.version}
+	blocked := func(entry string) bool {
+		return strings.HasPrefix(strings.ReplaceAll(entry, "@latest", s.latest), s.failed+",")
 	}
-	ready, lastReady := routes, latest
-	if slices.Contains(s.failed, latest) {
-		ready, lastReady = "False", "s-v2"
+	if s.failed != "" {
+		state.ready = "False"
+	}
+	if s.stuck || s.failed != "" && slices.ContainsFunc(strings.Fields(s.traffic), blocked) {
+		state.routes = "False"
+	} else {
+		s.served = strings.ReplaceAll(s.traffic, "@latest", s.latest)
 	}
 	if s.reason != "" {
-		ready = "Unknown"
+		state.ready = "Unknown " + s.reason
 	}
-	served := traffic(s.served)
-	for _, e := range served {
-		if e := e.(object); e["revisionName"] == nil {
-			e["revisionName"] = latest
-		}
+	state.status = s.served
+	all := state.object()
+	all["status"].(object)["latestReadyRevisionName"] = map[bool]string{true: "s-v2", false: s.latest}[s.failed == s.latest]
+	metadata := all["metadata"].(object)
+	metadata["resourceVersion"] = fmt.Sprint(s.version)
+	metadata["managedFields"] = []any{
+		object{"manager": "controller", "subresource": "status", "fieldsV1": object{"f:status": object{}}},
+		object{"manager": s.writer, "fieldsV1": object{"f:spec": object{"f:traffic": object{}}}},
 	}
-	return object{
-		"observedGeneration": s.version, "latestCreatedRevisionName": latest, "latestReadyRevisionName": lastReady, "traffic": served,
-		"conditions": []any{object{"type": "Ready", "status": ready, "reason": s.reason}, object{"type": "RoutesReady", "status": routes}},
-	}
-}
-
-func (s *stage) object() object {
-	annotations := object{"other": "stays"}
 	if s.kept != "" {
-		annotations[kept] = s.kept
+		metadata["annotations"] = object{kept: s.kept}
 	}
-	return object{
-		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
-		"metadata": object{
-			"name": "stock-service-example", "namespace": "default", "generation": s.version, "resourceVersion": fmt.Sprint(s.version), "annotations": annotations,
-			"managedFields": []any{
-				object{"manager": "controller", "subresource": "status", "fieldsV1": object{"f:status": object{}}},
-				object{"manager": s.writer, "fieldsV1": object{"f:spec": object{"f:traffic": object{}}}},
-			},
-		},
-		"spec": object{"traffic": traffic(s.traffic)}, "status": s.status(),
-	}
+	return all
 }
 
 // edit changes the traffic as somebody else does.
@@ -125,7 +110,6 @@ func (s *stage) write(writer, traffic string) {
 }
 
 func (s *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	const knative = "/apis/serving.knative.dev/v1"
 	switch r.URL.Path {
 	case "/run-test.sh":
 		call := strings.NewReplacer(" --wait 60", "", " --wait 2", "").Replace(strings.TrimPrefix(r.FormValue("args"), "--context c "))
@@ -138,25 +122,15 @@ func (s *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			status = s.answers(s, call, n)
 		}
 		fmt.Fprint(w, status)
-	case knative + "/namespaces/default/services/stock-service-example":
+	case knativeAPI + "/namespaces/default/services/stock-service-example":
 		s.serveService(w, r)
-	case knative + "/namespaces/default/revisions":
+	case knativeAPI + "/namespaces/default/revisions":
 		var items []object
 		for _, name := range []string{"s-v1", "s-v2", "s-v3"} {
-			ready := "True"
-			if slices.Contains(s.failed, name) {
-				ready = "False"
-			}
-			items = append(items, object{"apiVersion": "serving.knative.dev/v1", "kind": "Revision", "metadata": object{"name": name},
-				"status": object{"conditions": []any{object{"type": "Ready", "status": ready}}}})
+			ready := map[bool]string{true: "False", false: "True"}[name == s.failed]
+			items = append(items, object{"metadata": object{"name": name}, "status": object{"conditions": []any{condition("Ready", ready)}}})
 		}
 		reply(w, 200, list(items))
-	case knative:
-		reply(w, 200, resources("serving.knative.dev/v1",
-			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"ksvc"}},
-			object{"name": "revisions", "kind": "Revision", "namespaced": true}))
-	default:
-		(&cluster{}).ServeHTTP(w, r)
 	}
 }
 
@@ -235,29 +209,15 @@ func (s *stage) patch(r *http.Request) int {
 }
 
 // traffic is a list as JSON has it, and words the other way round.
-func traffic(list string) []any {
-	all := []any{}
-	for _, word := range strings.Fields(list) {
-		field := strings.Split(word, ",")
-		entry := object{"latestRevision": field[0] == "@latest", "percent": json.Number(field[2])}
-		if field[0] != "@latest" {
-			entry["revisionName"] = field[0]
-		}
-		if field[1] != "" {
-			entry["tag"] = field[1]
-		}
-		all = append(all, entry)
-	}
-	return all
-}
+func traffic(list string) []any { return entries(list, "") }
 
 func words(traffic []any) string {
 	var all []string
 	for _, e := range traffic {
 		e := e.(object)
 		name, _ := e["revisionName"].(string)
-		if e["latestRevision"] == true {
-			name += "@latest"
+		if name == "" {
+			name = "@latest"
 		}
 		tag, _ := e["tag"].(string)
 		all = append(all, fmt.Sprintf("%s,%s,%v", name, tag, e["percent"]))
@@ -371,7 +331,7 @@ func TestCanaryGoesBack(t *testing.T) {
 		failing := fails(1, then)
 		return func(s *stage, call string, n int) int { failing(s, call, n); return 0 }
 	}
-	breaks := func(s *stage) { s.failed = []string{"s-v3"} }
+	breaks := func(s *stage) { s.failed = "s-v3" }
 	// cut cuts the connection of the nth edit, before or after it is made
 	cut := func(method string, at int, made bool) func(*stage, string, int) (int, int) {
 		return func(s *stage, m string, n int) (int, int) {
@@ -384,7 +344,7 @@ func TestCanaryGoesBack(t *testing.T) {
 			return -1, 0
 		}
 	}
-	const theirs = ` The traffic is 100% s-v1 (v1), 0% @latest (latest), and was 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest). To have that again: canary.sh --put-back. ` +
+	const theirs = ` The traffic is 100% s-v1 (v1), 0% @latest (latest), and was 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest). To go back: canary.sh --put-back. ` +
 		"To keep what is: kubectl annotate ksvc stock-service-example --namespace default --context c knative-sample.github.io/traffic-before-canary-\n"
 	tests := []struct {
 		name string
@@ -417,12 +377,13 @@ func TestCanaryGoesBack(t *testing.T) {
 		}}, 1, lines(at5, judge, start, verify, verify, "forget"), putIn},
 		{"and tells if the gateway does not have it", scenario{args: []string{"--wait", "2"}, answers: func(s *stage, call string, n int) int {
 			if call == judge {
-				s.failed = []string{"s-v1", "s-v2", "s-v3"}
+				s.stuck = true
 				return 1
 			}
 			return 0
 		}}, 1, lines(at5, judge, start),
-			"canary.sh: the traffic is as before, but not in force: Ready=False RoutesReady=False. To wait for it: canary.sh --put-back\n"},
+			"canary.sh: did NOT put back the traffic of before: the Service has it, but it is not in force (ConfigurationsReady=True Ready=True RoutesReady=False)." +
+			strings.Replace(theirs, "100% s-v1 (v1),", "50% s-v1 (v1), 50% s-v2 (v2),", 1)},
 		{"after an answer that was lost while the edit was made it goes on", scenario{fault: cut("PATCH", 1, true), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
 		{"after an edit that was lost it is made again", scenario{fault: cut("PATCH", 1, false), args: []string{"--steps", "5"}}, 0, lines(at5, judge, "forget"), ""},
 		{"after an answer that was lost on the way back", scenario{answers: fails(1, nil), fault: cut("PATCH", 2, true)}, 1, lines(at5, judge, start, verify, "forget"), putIn},
@@ -539,17 +500,18 @@ func TestCanaryRefuses(t *testing.T) {
 		{"a tag latest on a name", scenario{traffic: "s-v1,,100 s-v2,latest,0"}, noTag, ""},
 		{"an edit during the preview", scenario{answers: func(s *stage, call string, n int) int { s.edit("kn", "s-v1,,100 @latest,latest,0"); return 0 }},
 			"the Service is not as it was, or s-v3 is not ready", lines(asIs, "kn: s-v1,,100 @latest,latest,0")},
-		{"a new revision that is broken", scenario{answers: func(s *stage, call string, n int) int { s.failed = []string{"s-v3"}; return 0 }},
+		{"a new revision that is broken", scenario{answers: func(s *stage, call string, n int) int { s.failed = "s-v3"; return 0 }},
 			"the Service is not as it was, or s-v3 is not ready", asIs},
 		{"to preview in a gradual rollout, until it is over", scenario{traffic: "@latest,latest,100", fault: func(s *stage, method string, n int) (int, int) {
 			s.reason = map[bool]string{true: "RolloutInProgress"}[n < 3]
 			return 0, 0
 		}}, "waiting for Knative's gradual rollout, which moves the tag latest, too\ncanary.sh: s-v3 has 100%" + already, asIs},
 		{"a path that cannot be asked", scenario{answers: func(*stage, string, int) int { return 2 }}, "", lines(asIs, asIs, asIs)},
-		{"percentages that are not whole", scenario{args: []string{"--steps", "5 12.5"}}, `--steps is a list of whole percentages, not "5 12.5": see --help`, ""},
-		{"percentages above 100", scenario{args: []string{"--steps", "5 101"}}, `--steps is a list of whole percentages, not "5 101": see --help`, ""},
-		{"steps that fall", scenario{args: []string{"--steps", "50 5"}}, "--steps rise, and --requests are more than 0: see --help", ""},
-		{"no requests", scenario{args: []string{"--requests", "0"}}, "--steps rise, and --requests are more than 0: see --help", ""},
+		{"percentages that are not whole", scenario{args: []string{"--steps", "5 12.5"}}, "--steps are rising whole percentages: see --help", ""},
+		{"percentages above 100", scenario{args: []string{"--steps", "5 101"}}, "--steps are rising whole percentages: see --help", ""},
+		{"steps that fall", scenario{args: []string{"--steps", "50 5"}}, "--steps are rising whole percentages: see --help", ""},
+		{"no steps", scenario{args: []string{"--steps", " "}}, "--steps and --requests must not be nothing: see --help", ""},
+		{"no requests", scenario{args: []string{"--requests", "0"}}, "--steps and --requests must not be nothing: see --help", ""},
 		{"a pause that is none", scenario{args: []string{"--pause", "5m"}}, `--pause is a number up to 99999, not "5m": see --help`, ""},
 		{"an option without its value", scenario{args: []string{"--check"}}, "--check needs a value: see --help", ""},
 		{"an option that it does not know", scenario{args: []string{"--tag", "v1"}}, `there is no option "--tag": see --help`, ""},
@@ -649,7 +611,7 @@ func TestCanaryIsKilled(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	const cutOff = "canary.sh: a release was cut off, or is under way. The traffic is 47% s-v1 (v1), 48% s-v2 (v2), 0% @latest (latest), 5% s-v3, " +
-		"and was 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest). To have that again: canary.sh --put-back. " +
+		"and was 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest). To go back: canary.sh --put-back. " +
 		"To keep what is: kubectl annotate ksvc stock-service-example --namespace default --context c knative-sample.github.io/traffic-before-canary-\n"
 	for _, run := range []struct {
 		args []string
