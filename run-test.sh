@@ -73,9 +73,9 @@ read_options() {
 # prepare makes the folder tmp, which goes in the end, however it ends.
 prepare() {
   hash awk curl || die "install awk and curl 7.75 or newer"
-  tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
   trap '((BASH_SUBSHELL)) || finish' EXIT # a subshell inherits it
   trap 'stop 129' HUP && trap 'stop 130' INT && trap 'stop 131' QUIT && trap 'stop 143' TERM
+  tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"
 }
 stop() { trap '' HUP INT QUIT TERM && exit "$1"; } # a second signal would end what the first one starts
 finish() {
@@ -171,7 +171,7 @@ plan() {
 main() {
   : "${SVC_NAME:=stock-service-example}" "${NAMESPACE:=default}" "${GATEWAY:=}" "${DOMAIN_NAME:=}"
   : "${INGRESSGATEWAY:=istio-ingressgateway}" "${INGRESS_NAMESPACE:=istio-system}"
-  cluster='' prefix='' sending='' gap=0 lines=0 columns=0 curls=()
+  tmp='' cluster='' prefix='' sending='' gap=0 lines=0 columns=0 curls=()
   scripts=$(dirname "$(readlink -f "$0")")/scripts
   # shellcheck source=scripts/route.sh
   . "$scripts/route.sh"

@@ -234,7 +234,7 @@ func TestScriptFindsGateway(t *testing.T) {
 		{name: "a host of one's own", env: "DOMAIN_NAME=stocks.example.org", gateway: gateway("127.0.0.99", "http2:80"), to: "http://stocks.example.org", through: "127.0.0.99"},
 		{name: "a route inside the cluster, by GATEWAY", url: inside, env: "GATEWAY=127.0.0.97:1", to: inside, through: "127.0.0.97:1"},
 		{name: "or from a pod", url: inside, env: "KUBERNETES_SERVICE_HOST=10.0.0.1", to: inside, through: "stock-service-example.default.svc.cluster.local"},
-		{name: "or not", url: inside, err: inside + " is for the inside of the cluster: start this in a pod, or set GATEWAY to the gateway for the inside (knative-local-gateway of Istio, kourier-internal of Kourier)\n"},
+		{name: "or not", url: inside, err: "http://stock-service-example.default.svc.cluster.local is for the inside of the cluster: start this in a pod, or set GATEWAY to the gateway for the inside (knative-local-gateway of Istio, kourier-internal of Kourier)\n"},
 		{name: "no address", gateway: gateway("", "http2:80"), err: "Service istio-ingressgateway in namespace istio-system has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort or to " +
 			"http://localhost:8081 for \"kubectl port-forward -n istio-system service/istio-ingressgateway 8081:80\"\n"},
 		{name: "another gateway's Service", env: "INGRESSGATEWAY=another", err: "Error from server (NotFound): \"another\" not found\n" +
