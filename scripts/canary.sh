@@ -178,7 +178,7 @@ prepare() {
   [[ -z $kept ]] || { advise "a release was cut off, or is under way." && exit 2; }
   [[ " $traffic" == *" @latest,latest,"* ]] || refuse "no latestRevision: true has the tag latest: see pin.sh --help"
   list_failed || refuse "kubectl cannot get the revisions"
-  [[ $conditions != *RolloutInProgress* ]] || say "waiting for Knative's gradual rollout, which moves the tag latest, too"
+  [[ $conditions != *RolloutInProgress* ]] || say "waiting for a gradual rollout: it moves the tag latest, too"
   while [[ $conditions == *RolloutInProgress* ]]; do run sleep 2 && look || refuse "kubectl cannot get it"; done
   for path in "${paths[@]}"; do
     ask "$path" >/dev/null || ask "$path" >/dev/null || ask "$path" >/dev/null || exit

@@ -334,7 +334,7 @@ func TestCanary(t *testing.T) {
 		{name: "it previews when a gradual rollout is over", code: 2, traffic: "@latest,latest,100", fault: func(s *stage, method string, n int) (int, int) {
 			s.reason = map[bool]string{true: "RolloutInProgress"}[n < 3]
 			return 0, 0
-		}, said: "canary.sh: waiting for Knative's gradual rollout, which moves the tag latest, too\ncanary.sh: s-v3 has 100%" + already},
+		}, said: "canary.sh: waiting for a gradual rollout: it moves the tag latest, too\ncanary.sh: s-v3 has 100%" + already},
 		{name: "it refuses a path that cannot be asked", code: 2, answers: func(*stage, string, int) int { return 2 }, want: lines(asIs, asIs)},
 		{name: "it refuses percentages that are not whole", code: 2, args: "--steps 12.5", want: "-", said: rising},
 		{name: "it refuses percentages above 100", code: 2, args: "--steps 101", want: "-", said: rising},
