@@ -150,9 +150,9 @@ go_back() {
       say "the gateway has the traffic of before, set by $writers${failed:+, but for what has failed: $failed}"
       forget && return 0
     fi
+    error="the Service has it, but it is not in force ($conditions)"
     sleep 0.5
   done
-  [[ $traffic != "$list" ]] || error="the Service has it, but it is not in force ($conditions)"
   advise "did NOT put back the traffic of before: $error."
   return 1
 }
