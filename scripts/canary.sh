@@ -91,11 +91,11 @@ is_refused() { [[ $error == *"(Forbidden)"* || $error == *"denied the request"* 
 # move gives the Service the list $1, unless somebody else has changed the traffic. An answer can be lost while the edit
 # is made: what counts is what the Service has then.
 move() {
-  local until=$((SECONDS + 20))
+  local tries=10
   ours+="|$1|" error="kubectl cannot get the Service"
   while look && is_ours; do # in a trap, return alone would return what was before the trap
     if [[ $traffic == "$1" ]] && { [[ $kept == "$before" ]] || is_refused; }; then return 0; fi
-    if ((SECONDS > until)) || is_refused; then break; fi
+    if ((tries-- == 0)) || is_refused; then break; fi
     patch "\"$before\"" ", \"spec\": {\"traffic\": [$(in_json "$1")]}"
     if [[ -n $error ]]; then sleep 0.5; fi
   done
@@ -150,9 +150,9 @@ go_back() {
       say "the gateway has the traffic of before, set by $writers${failed:+, but for what has failed: $failed}"
       forget && return 0
     fi
+    error="the Service has it, but it is not in force ($conditions)"
     sleep 0.5
   done
-  [[ $traffic != "$list" ]] || error="the Service has it, but it is not in force ($conditions)"
   advise "did NOT put back the traffic of before: $error."
   return 1
 }
@@ -168,9 +168,9 @@ finish() {
   [[ -z $ours ]] || go_back || status=1
   exit "$status"
 }
-put_back() {
+put_back() { # finish goes back wherever there is traffic of ours
   [[ -n $kept ]] || { say "no release was cut off: there is nothing to put back" && exit; }
-  before=$kept new=$created ours="|$traffic|" # for finish
+  before=$kept new=$created ours="|$traffic|"
 }
 # prepare finds whatever is wrong before anything moves.
 prepare() {
@@ -178,9 +178,8 @@ prepare() {
   [[ -z $kept ]] || { advise "a release was cut off, or is under way." && exit 2; }
   [[ " $traffic" == *" @latest,latest,"* ]] || refuse "no latestRevision: true has the tag latest: see pin.sh --help"
   list_failed || refuse "kubectl cannot get the revisions"
-  while look && [[ $conditions == *RolloutInProgress* ]]; do
-    say "waiting for Knative's gradual rollout, which moves the tag latest, too" && run sleep 2
-  done
+  [[ $conditions != *RolloutInProgress* ]] || say "waiting for a gradual rollout: it moves the tag latest, too"
+  while [[ $conditions == *RolloutInProgress* ]]; do run sleep 2 && look || refuse "kubectl cannot get it"; done
   for path in "${paths[@]}"; do
     ask "$path" >/dev/null || ask "$path" >/dev/null || ask "$path" >/dev/null || exit
     ((preview == 0)) || ask "$path" --tag latest --requests "$preview" --fail-fast || exit
