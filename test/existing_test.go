@@ -37,7 +37,6 @@ func TestPin(t *testing.T) {
 	}{
 		{"all follows", live{traffic: follow}, "", 0, "web-2,,100 @latest,latest,0", "Pinned."},
 		{"a split, and a revision without traffic", live{traffic: split + " @latest,,0"}, "", 0, split + " @latest,latest,0", ""},
-		{"a split alone", live{traffic: split}, "", 0, split + " @latest,latest,0", ""},
 		{"a part follows, with a tag", live{traffic: "web-1,,60 @latest,next,40"}, "", 0, "web-1,,60 web-2,next,40 @latest,latest,0", ""},
 		{"a part at the tag itself", live{traffic: "web-1,,60 @latest,latest,40"}, "", 0, "web-1,,60 web-2,,40 @latest,latest,0", ""},
 		{"previews", live{traffic: follow + " @latest,pr,0 @latest,head,"}, "", 0, "web-2,,100 @latest,pr,0 @latest,head,0 @latest,latest,0", ""},
