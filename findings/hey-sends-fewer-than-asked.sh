@@ -2,8 +2,7 @@
 # hey sends fewer requests than -n asks for, and does not say so.
 #
 # Version:   hey v0.1.5.
-# Input:     hey -n 215 -c 50: 215 requests are what one needs to see a revision at 5% (or find
-#            that it is not there) with the certainty of one in a hundred thousand.
+# Input:     hey -n 215 -c 50: with 215 requests a revision at 5% is missed in one of 60,000 runs.
 # Expected:  215 requests, or a word that it is fewer; -n is documented as the number of requests.
 # Seen:      200: each of the 50 workers sends 215/50 = 4, and the rest of the division is left
 #            out. -n 100 -c 30 sends 90. The exit code is 0, and no line names the difference.

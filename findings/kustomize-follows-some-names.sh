@@ -2,13 +2,11 @@
 # Inside a Knative Service, Kustomize follows the name of a Secret in `env`, and no other name.
 #
 # Version:   kustomize v5.8.2.
-# Input:     a Knative Service with a named revision and a traffic list, which reads a generated
-#            Secret and a generated ConfigMap, and a kustomization with namePrefix. All of it is
-#            what the tools' documentation describes; `kustomize build` says nothing against it.
-# Expected:  what is generated and what is renamed is renamed wherever it is referred to, as in
-#            a Deployment.
+# Input:     a Knative Service with a named revision and a traffic list, and a Deployment. Both read
+#            a generated Secret and a generated ConfigMap in the same four ways. namePrefix is set.
+# Expected:  what is generated or renamed has its new name wherever it is referred to.
 # Seen:      1. env.valueFrom.secretKeyRef gets the generated name; env.valueFrom.configMapKeyRef,
-#               envFrom and volumes, in the same container, keep names that nothing has.
+#               envFrom and volumes keep names that nothing has. In the Deployment all follow.
 #            2. namePrefix renames the Service, but neither template.metadata.name nor the
 #               traffic's revisionName. Knative denies the result, since a revision's name has to
 #               begin with its Service's.
@@ -33,19 +31,13 @@ install_kustomize() {
   GOBIN=$folder go install "$KUSTOMIZE"
 }
 
-write_files() {
-  cat >"$folder/service.yaml" <<'YAML'
-apiVersion: serving.knative.dev/v1
-kind: Service
-metadata:
-  name: shop
-spec:
-  template:
-    metadata:
-      name: shop-v1
+# write_pod_spec prints the containers and volumes, indented for a template.
+write_pod_spec() {
+  cat <<'YAML'
     spec:
       containers:
-        - image: example.com/shop:v1
+        - name: main
+          image: example.com/shop:v1
           env:
             - name: KEY
               valueFrom:
@@ -54,19 +46,45 @@ spec:
               valueFrom:
                 configMapKeyRef: {name: settings, key: COLOUR}
           envFrom:
-            - secretRef: {name: token}
             - configMapRef: {name: settings}
           volumeMounts:
             - {name: files, mountPath: /etc/shop}
       volumes:
         - name: files
           configMap: {name: settings}
+YAML
+}
+
+write_files() {
+  mkdir "$folder/knative" "$folder/deployment"
+  cat >"$folder/knative/shop.yaml" <<YAML
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata:
+  name: shop
+spec:
+  template:
+    metadata:
+      name: shop-v1
+$(write_pod_spec)
   traffic:
     - revisionName: shop-v1
       percent: 100
 YAML
-  cat >"$folder/kustomization.yaml" <<'YAML'
-resources: [service.yaml]
+  cat >"$folder/deployment/shop.yaml" <<YAML
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: shop
+spec:
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata:
+      labels: {app: shop}
+$(write_pod_spec)
+YAML
+  tee "$folder/knative/kustomization.yaml" >"$folder/deployment/kustomization.yaml" <<'YAML'
+resources: [shop.yaml]
 namePrefix: staging-
 secretGenerator:
   - name: token
@@ -77,28 +95,30 @@ configMapGenerator:
 YAML
 }
 
+# build prints of each kind the names in what Kustomize makes of it, without the generated objects.
 build() {
-  "$folder/kustomize" build "$folder" >"$folder/built.yaml"
+  local kind
+  for kind in knative deployment; do
+    "$folder/kustomize" build "$folder/$kind" | sed '1,/^kind: Secret/d' | sed '1,/^---/d' >"$folder/$kind.yaml"
+    printf '%s:\n' "$kind"
+    grep -E '[nN]ame: ' "$folder/$kind.yaml"
+  done
 }
 
-show_names() {
-  printf 'every name in the result:\n'
-  grep -nE '^kind|ame: ' "$folder/built.yaml"
-}
-
-# count prints how many lines of the result have the pattern.
-count() {
-  grep -cE "$1" "$folder/built.yaml" || true
+# expect KIND COUNT NAME fails unless the name stands so often in the result.
+expect() {
+  local count
+  count=$(grep -cE "[nN]ame: $3\$" "$folder/$1.yaml" || true)
+  [[ $count == "$2" ]] || fail "In the $1's result the name $3 stands $count times; it was $2 times."
 }
 
 check_names() {
-  [[ $(count '^  name: staging-shop$') == 1 ]] || fail "namePrefix no longer renames the Service."
-  [[ $(count '^      name: shop-v1$') == 1 ]] || fail "Kustomize now renames the revision in the template, or leaves it out."
-  [[ $(count 'revisionName: shop-v1$') == 1 ]] || fail "Kustomize now renames the revision in the traffic list."
-  [[ $(count ' name: staging-token-[a-z0-9]+$') == 2 ]] || fail "secretKeyRef is no longer the one reference to the Secret that follows."
-  [[ $(count ' name: token$') == 1 ]] || fail "envFrom's reference to the Secret follows now."
-  [[ $(count ' name: staging-settings-[a-z0-9]+$') == 1 ]] || fail "a reference to the ConfigMap follows now."
-  [[ $(count ' name: settings$') == 3 ]] || fail "the three references to the ConfigMap are no longer as they were."
+  expect knative 1 'staging-shop'
+  expect knative 2 'shop-v1'
+  expect knative 1 'staging-token-[a-z0-9]+'
+  expect knative 3 'settings'
+  expect deployment 1 'staging-token-[a-z0-9]+'
+  expect deployment 3 'staging-settings-[a-z0-9]+'
 }
 
 main() {
@@ -106,7 +126,6 @@ main() {
   install_kustomize
   write_files
   build
-  show_names
   check_names
 }
 

@@ -18,29 +18,15 @@ var (
 	html string
 	//go:embed page.css
 	css string
-
 	//go:embed page.js
-	common string
-	//go:embed asking.js
-	asking string
-	//go:embed counting.js
-	counting string
-	//go:embed timeline.js
-	timeline string
-	//go:embed drawing.js
-	drawing string
-	//go:embed rehearsing.js
-	rehearsing string
-	//go:embed controls.js
-	controls string
+	js string
 )
 
 // Serve writes the page to w, whose other headers the caller has set. The page
 // is put together at each visit: visits are few, and a pod starts without it.
 func Serve(w http.ResponseWriter) {
-	js := common + asking + counting + timeline + drawing + rehearsing + controls
 	document := strings.NewReplacer("{{css}}", css, "{{js}}", js).Replace(html)
-	// the document may use what it brings along, and ask where it came from
+	// The document may use what it brings along, and ask where it came from.
 	policy := "default-src 'none'; script-src " + source(js) + "; style-src " + source(css) +
 		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -50,7 +36,7 @@ func Serve(w http.ResponseWriter) {
 	header.Set("Content-Security-Policy", policy)
 	header.Set("Cache-Control", "no-store")
 	header.Set("Referrer-Policy", "no-referrer")
-	io.WriteString(w, document) // an error here is a client that has left
+	io.WriteString(w, document) // An error here is a client that has left.
 }
 
 // source names an inlined text in a Content-Security-Policy.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -118,24 +117,6 @@ func TestFindPrice(t *testing.T) {
 			t.Errorf("%q: %q, %v", pointer, got, err)
 		}
 	}
-}
-
-// What the cache keeps of an answer is the price, not the answer around it.
-func TestKeptPriceIsSmall(t *testing.T) {
-	body := []byte(strings.Repeat(" ", maxBody-1) + "1")
-	heap := func() uint64 {
-		var stats runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&stats)
-		return stats.HeapAlloc
-	}
-	before := heap()
-	first, _ := findPrice(body, nil)
-	second, _ := findPrice(body, nil)
-	if after := heap(); after > before+maxBody {
-		t.Errorf("two prices keep %d bytes", after-before)
-	}
-	runtime.KeepAlive([]any{first, second, body})
 }
 
 // What is taken for a price is a number to those who get it, and what is

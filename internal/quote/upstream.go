@@ -28,7 +28,6 @@ const (
 type Upstream struct {
 	template Template
 	pointer  Pointer
-	timeout  time.Duration
 	// transport is no http.Client, which would follow redirects, and so carry
 	// the key elsewhere.
 	transport http.RoundTripper
@@ -57,7 +56,6 @@ func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slo
 	return &Upstream{
 		template:  template,
 		pointer:   pointer,
-		timeout:   fetchTimeout,
 		transport: transport,
 		log:       log,
 		cache:     cache{ttl: ttl, kept: map[string]*entry{}, underWay: map[string]*entry{}},
@@ -94,7 +92,7 @@ func (u *Upstream) logFailure(ticker string, err error) {
 }
 
 func (u *Upstream) price(ticker string) (json.Number, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.template.expand(ticker), nil)
 	if err != nil {

@@ -194,25 +194,19 @@ func TestUnknownTickersInTheLog(t *testing.T) {
 }
 
 func TestFetchMayTakeFiveSeconds(t *testing.T) {
-	for _, stall := range []string{"before the headers", "in the body"} {
-		synctest.Test(t, func(t *testing.T) {
-			u := newUpstream(t, "http://example.com/{ticker}", "", "", 0, io.Discard)
-			u.transport = provider(func(r *http.Request) (*http.Response, error) {
-				if stall == "in the body" {
-					return &http.Response{StatusCode: 200, Body: io.NopCloser(stalled{r})}, nil
-				}
-				_, err := stalled{r}.Read(nil)
-				return nil, err
-			})
-			begin := time.Now()
-			if got := ask(u, "AAPL"); got != "504  the quote provider did not answer in time" || time.Since(begin) != 5*time.Second {
-				t.Errorf("%s: %s after %v", stall, got, time.Since(begin))
-			}
+	synctest.Test(t, func(t *testing.T) {
+		u := newUpstream(t, "http://example.com/{ticker}", "", "", 0, io.Discard)
+		u.transport = provider(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(stalled{r})}, nil
 		})
-	}
+		begin := time.Now()
+		if got := ask(u, "AAPL"); got != "504  the quote provider did not answer in time" || time.Since(begin) != 5*time.Second {
+			t.Errorf("%s after %v", got, time.Since(begin))
+		}
+	})
 }
 
-// stalled is an answer that never comes.
+// stalled is a body that never comes.
 type stalled struct{ *http.Request }
 
 func (s stalled) Read([]byte) (int, error) {
@@ -284,15 +278,9 @@ func TestHostileUpstreams(t *testing.T) {
 
 // On a connection for all fetches, a provider that answers twice would now and
 // then give the price of one ticker for the next.
-func TestConnectionIsOfOneFetch(t *testing.T) {
-	connections := map[string]bool{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		connections[r.RemoteAddr] = true
-		io.WriteString(w, "1")
-	}))
-	defer server.Close()
-	u := newUpstream(t, server.URL+"/{ticker}", "", "", 0, io.Discard)
-	if got := ask(u, "A") + ask(u, "B"); got != "11" || len(connections) != 2 {
-		t.Errorf("%s, on %d connections", got, len(connections))
+func TestTransport(t *testing.T) {
+	transport := newUpstream(t, "http://example.com/{ticker}", "", "", 0, io.Discard).transport.(*http.Transport)
+	if !transport.DisableKeepAlives || transport.Proxy == nil {
+		t.Errorf("one connection for each fetch: %v, and a proxy: %v", transport.DisableKeepAlives, transport.Proxy != nil)
 	}
 }
