@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A check for scripts/canary.sh: of all requests that the new revision's pods have got, users' own included, at most
-# ALLOW percent (1) may have failed with 5xx or taken longer than SLOW seconds (10; 0.1, 0.5, 1, 2.5 and 5 are counted, too).
+# ALLOW percent (1) may have failed with 5xx or taken longer than SLOW seconds (10, or 0.1, 0.5, 1, 2.5, 5).
 #
 #   scripts/canary.sh --pause 60 --check examples/check-queue-proxy.sh
 #
