@@ -3,7 +3,6 @@ package test
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -38,7 +37,6 @@ func TestPin(t *testing.T) {
 	}{
 		{"all follows", live{traffic: follow}, "", 0, "web-2,,100 @latest,latest,0", "Pinned."},
 		{"a split, and a revision without traffic", live{traffic: split + " @latest,,0"}, "", 0, split + " @latest,latest,0", ""},
-		{"a split alone", live{traffic: split}, "", 0, split + " @latest,latest,0", ""},
 		{"a part follows, with a tag", live{traffic: "web-1,,60 @latest,next,40"}, "", 0, "web-1,,60 web-2,next,40 @latest,latest,0", ""},
 		{"a part at the tag itself", live{traffic: "web-1,,60 @latest,latest,40"}, "", 0, "web-1,,60 web-2,,40 @latest,latest,0", ""},
 		{"previews", live{traffic: follow + " @latest,pr,0 @latest,head,"}, "", 0, "web-2,,100 @latest,pr,0 @latest,head,0 @latest,latest,0", ""},
@@ -60,37 +58,25 @@ func TestPin(t *testing.T) {
 		{"no such context", live{traffic: follow}, "--context other", 2, "", `"other"`},
 		{"no context", live{traffic: follow}, "--context", 2, "", "--context needs a name"},
 	}
+	path, err := exec.LookPath("kubectl")
+	if err != nil {
+		t.Skip("kubectl is not installed, and its stub does not know all that pin.sh needs")
+	}
+	read(t, "scripts/pin.sh") // go test's cache learns that it depends on it
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			l, before := &tt.live, tt.traffic
-			code, out := l.pin(t, tt.args)
-			want := cmp.Or(tt.after, before)
-			if code != tt.code || l.traffic != want || l.patched != (tt.after != "") || !strings.Contains(out, tt.says) {
-				t.Errorf("exit %d, traffic %q; want %d, %q, and the words %q in\n%s", code, l.traffic, tt.code, want, tt.says, out)
+			l, want := &tt.live, cmp.Or(tt.after, tt.traffic)
+			server := httptest.NewServer(l)
+			defer server.Close()
+			got := runAgainst(t, kubectl{"kubectl", path}, server.URL, "scripts/pin.sh", strings.Fields(tt.args),
+				[]string{"PATH=" + os.Getenv("PATH"), "SVC_NAME=web", "NAMESPACE=shop"})
+			says := strings.Contains(got.stdout+got.stderr, tt.says)
+			if got.code != tt.code || l.traffic != want || l.patched != (tt.after != "") || !says {
+				t.Errorf("traffic %q; want exit %d, %q, and the words %q in\n%v", l.traffic, tt.code, want, tt.says, got)
 			}
 		})
 	}
-}
-
-// pin runs scripts/pin.sh with the real kubectl.
-func (l *live) pin(t *testing.T, args string) (int, string) {
-	if _, err := exec.LookPath("kubectl"); err != nil {
-		t.Skip("kubectl is not installed")
-	}
-	read(t, "scripts/pin.sh") // go test's cache learns that it depends on it
-	server := httptest.NewServer(l)
-	defer server.Close()
-	config := filepath.Join(t.TempDir(), "config")
-	write(t, config, `{"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
-		"clusters": [{"name": "c", "cluster": {"server": "`+server.URL+`"}}]}`)
-	cmd := exec.Command("bash", append([]string{"scripts/pin.sh"}, strings.Fields(args)...)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+config, "HOME="+filepath.Dir(config), "SVC_NAME=web", "NAMESPACE=shop")
-	out, err := cmd.CombinedOutput()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return cmd.ProcessState.ExitCode(), string(out)
 }
 
 func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -154,31 +140,28 @@ func TestKustomize(t *testing.T) {
 		t.Skipf("%s cannot be had here: %s", tool, out)
 	}
 	program := filepath.Join(dir, "kustomize")
-	for _, name := range []string{"revision-v1.yaml", "revision-v2.yaml", "revision-v3.yaml", "revision-v3-2.yaml"} {
-		overlay := strings.ReplaceAll(read(t, "examples/kustomize/kustomization.yaml"), "../../revision-v1.yaml", name)
-		got := kustomize(t, program, map[string]string{name: read(t, name), "kustomization.yaml": overlay,
-			"names.yaml": read(t, "examples/kustomize/names.yaml")})
-		plain := kustomize(t, program, map[string]string{name: read(t, name), "kustomization.yaml": "resources: [" + name + "]"})
+	build := func(files map[string]string) string {
+		dir := t.TempDir()
+		for name, text := range files {
+			write(t, filepath.Join(dir, name), text)
+		}
+		out, err := exec.Command(program, "build", dir).CombinedOutput()
+		if err != nil {
+			t.Fatalf("kustomize: %s", out)
+		}
+		return string(out)
+	}
+	overlay, names := read(t, "examples/kustomize/kustomization.yaml"), read(t, "examples/kustomize/names.yaml")
+	for _, name := range glob(t, "revision-*.yaml") {
+		got := build(map[string]string{name: read(t, name), "names.yaml": names,
+			"kustomization.yaml": strings.ReplaceAll(overlay, "../../revision-v1.yaml", name)})
 		want := strings.NewReplacer(
 			"stock-service-example", "shop-stock-service-example",
 			"namespace: default", "namespace: shop",
 			"        image: dev.local/", "        - name: QUOTE_TTL\n          value: 30s\n        image: registry.example.com/shop/",
-		).Replace(plain)
+		).Replace(build(map[string]string{name: read(t, name), "kustomization.yaml": "resources: [" + name + "]"}))
 		if got != want {
 			t.Errorf("%s becomes\n%s\nand not\n%s", name, got, want)
 		}
 	}
-}
-
-// kustomize builds a folder of these files.
-func kustomize(t *testing.T, program string, files map[string]string) string {
-	dir := t.TempDir()
-	for name, text := range files {
-		write(t, filepath.Join(dir, name), text)
-	}
-	out, err := exec.Command(program, "build", dir).CombinedOutput()
-	if err != nil {
-		t.Fatalf("kustomize: %s", out)
-	}
-	return string(out)
 }
