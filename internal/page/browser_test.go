@@ -24,7 +24,7 @@ import (
 //go:embed browser_test.js
 var script string
 
-const driver = `<!doctype html><iframe style="border: 0"></iframe><pre>not finished</pre><script src="driver.js"></script>`
+const driver = `<!doctype html><iframe></iframe><pre></pre><script src="driver.js"></script>`
 
 // TestBrowser runs each scenario of browser_test.js in a browser of its own. The
 // browser's clock waits for answers and for nothing else: minutes pass in seconds.
@@ -64,7 +64,7 @@ func visit(t *testing.T, chromium, url string) (verdict string, complaints []str
 	cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 		"--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(), "--enable-logging=stderr", "--hide-scrollbars",
-		"--window-size=500,400", "--virtual-time-budget=3600000", "--dump-dom", url)
+		"--force-prefers-reduced-motion", "--virtual-time-budget=3600000", "--dump-dom", url)
 	cmd.WaitDelay = 10 * time.Second // for its helpers
 	var document, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &document, &log
@@ -89,13 +89,16 @@ func newSite() http.Handler {
 	}
 	rehearse := func(split rehearsal.Split, v3 stock.Fault) http.Handler {
 		return rehearsal.New(split, func(tag string) http.Handler {
-			faults := map[string]stock.Fault{"v3": v3}
-			return stock.New(stock.Revision{Resource: tag, Name: rehearsal.RevisionName(tag), Fault: faults[tag]}, quote.Sample{})
-		}, func(n int) int { return int(drawn.Add(37)) % n }) // of 100 each once, so that nothing is left to chance
+			revision := stock.Revision{Resource: tag, Name: rehearsal.RevisionName(tag)}
+			if tag == "v3" {
+				revision.Fault = v3
+			}
+			return stock.New(revision, quote.Sample{})
+		}, func(n int) int { return int(drawn.Add(37)) % n }) // each of 100 once: nothing is left to chance
 	}
 	services := map[string]http.Handler{
 		"rehearsal": rehearse(rehearsal.Split{{Tag: "v1", Percent: 100}}, stock.Fault{}),
-		"bad v3":    rehearse(rehearsal.Split{{Tag: "v1", Percent: 40}, {Tag: "v2", Percent: 30}, {Tag: "v3", Percent: 30}}, stock.Fault{Rate: .3}),
+		"bad v3":    rehearse(rehearsal.Split{{Tag: "v2", Percent: 60}, {Tag: "v3", Percent: 40}}, stock.Fault{Rate: .3}),
 		"plain":     stock.New(stock.Revision{Resource: "v1", Name: "v1"}, quote.Sample{}),
 		"gone":      answer(func(http.ResponseWriter, int64) { panic(http.ErrAbortHandler) }),
 		"404":       http.NotFoundHandler(),
@@ -119,10 +122,11 @@ func newSite() http.Handler {
 		}),
 	}
 	var current atomic.Value
+	current.Store("404")
 	mux := http.NewServeMux()
 	mux.HandleFunc("/driver", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, driver) })
 	mux.HandleFunc("/driver.js", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, script) })
-	mux.HandleFunc("/switch/{service}", func(_ http.ResponseWriter, r *http.Request) { current.Store(r.PathValue("service")) })
+	mux.HandleFunc("/to/{name}", func(_ http.ResponseWriter, r *http.Request) { current.Store(r.PathValue("name")) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.Header.Get("Accept"), "text/html") {
 			services[current.Load().(string)].ServeHTTP(w, r)
@@ -131,8 +135,8 @@ func newSite() http.Handler {
 		recorder := httptest.NewRecorder()
 		page.Serve(recorder)
 		maps.Copy(w.Header(), recorder.Header())
-		policy := strings.Replace(w.Header().Get("Content-Security-Policy"), "frame-ancestors 'none'", "frame-ancestors 'self'", 1)
-		w.Header().Set("Content-Security-Policy", policy)
+		policy := recorder.Header().Get("Content-Security-Policy")
+		w.Header().Set("Content-Security-Policy", strings.Replace(policy, "ancestors 'none'", "ancestors 'self'", 1))
 		w.Write(recorder.Body.Bytes())
 	})
 	return mux

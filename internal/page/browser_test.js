@@ -2,8 +2,7 @@
 
 // Scenarios of what a person sees of the page, which is in a frame. Times are the browser's: see TestBrowser.
 
-const scenarios = new Map(), scenario = (name, run) => scenarios.set(name.replaceAll(' ', '_'), run);
-const wrong = [];
+const scenarios = new Map(), scenario = (name, run) => scenarios.set(name.replaceAll(' ', '_'), run), wrong = [];
 const frame = document.querySelector('iframe');
 const $ = selector => frame.contentDocument.querySelector(selector);
 const $$ = selector => [...frame.contentDocument.querySelectorAll(selector)];
@@ -23,18 +22,15 @@ function equal(what, got, want) {
 }
 
 async function until(what, condition, limit = 60_000) {
-  for (let ms = 0; ms < limit; ms += 50, await sleep(50)) {
-    if (condition()) return;
-  }
+  for (let ms = 0; ms < limit; ms += 50, await sleep(50)) if (condition()) return;
   throw new Error(`not within ${limit} ms: ${what}; the page reads: ${read(frame.contentDocument.body).slice(0, 700)}`);
 }
-
-const switchTo = service => fetch(`/switch/${service}`);
 
 // open opens the page of a service, counts its requests, and can hold their answers back.
 async function open(service, width = 1280, height = 720) {
   await switchTo(service);
-  Object.assign(frame.style, {width: `${width}px`, height: `${height}px`});
+  // Where it is not seen, it is not painted, which saves much of the time.
+  frame.style.cssText += `position: fixed; top: 9000px; border: 0; width: ${width}px; height: ${height}px`;
   frame.src = '/';
   await new Promise(done => { frame.onload = done; });
   const {fetch} = frame.contentWindow;
@@ -73,6 +69,7 @@ function setClock(later) {
   Date.now = () => now.call(Date) + later;
 }
 
+const switchTo = service => fetch(`/to/${service}`);
 const put = change => fetch('/rehearsal', {method: 'PUT', body: change});
 const rowOf = name => $$('#revisions li').find(item => read(item.querySelector('.name')).split('-').at(-1) === name);
 const partOf = (name, part) => rowOf(name).querySelector(`.${part}`);
@@ -81,7 +78,7 @@ const total = () => Number(text('#total').replace(/\D/g, ''));
 const pressed = () => $$('#changes [aria-pressed=true]').map(button => button.dataset.change).join();
 const columns = () => $$('#columns > span').map(column => [...column.children]);
 const filled = () => columns().map(column => column.length ? '#' : '_').join('');
-const groups = items => Object.fromEntries([...Map.groupBy(items, item => item)].map(([item, all]) => [item, all.length]));
+const groups = items => Object.fromEntries([...Map.groupBy(items, String)].map(([item, {length}]) => [item, length]));
 
 // ---------- Rehearsals ----------
 
@@ -99,7 +96,7 @@ scenario('the files in order', async () => {
     await until(`${file} is marked`, () => pressed() === file && text('#said').startsWith(`${file} since TIME`));
     equal('the split', (await (await fetch('/rehearsal')).text()).trim(), split);
     equal('the percents to edit', $('#split').value, split);
-    await sleep(3000);
+    await sleep(2000); // 100 answers
     const expected = Object.fromEntries(split.split(',').map(target => target.split('=')));
     for (const name of Object.keys({...expected, v1: '', v2: ''})) {
       const percent = Number(expected[name] ?? 0), mark = partOf(name, 'mark');
@@ -114,6 +111,7 @@ scenario('the files in order', async () => {
   equal('the link', $('#alone').href, `http://latest.localhost:${location.port}/`);
   equal('marks', texts('#marks li'), changes.map(({file}, n) => `${n + 1} TIME ${file}`).reverse());
   equal('lines', texts('#notes .line'), changes.map((_, n) => `${n + 1}`));
+  setRate(1);
   const was = $('#notes .line').offsetLeft;
   await sleep(9000);
   const moved = 180 * (was - $('#notes .line').offsetLeft) / $('#timeline').offsetWidth;
@@ -131,7 +129,8 @@ scenario('shares and dots', async () => {
   await sleep(9000);
   await pressPause();
   equal('they are of', text('#latest'), 'of the latest 396 answers since TIME');
-  const looks = $$('#dots .dot:not(.before)').map(dot => `${dot.title} ${read(dot)} ${getComputedStyle(dot).backgroundColor}`);
+  const lookOf = dot => `${dot.title} ${read(dot)} ${getComputedStyle(dot).backgroundColor}`;
+  const looks = $$('#dots .dot:not(.before)').map(lookOf);
   const shares = ['v1', 'v2', 'v3'].map(name => Math.round(396 * shareOf(name) / 100));
   equal('dots', Object.entries(groups(looks)).sort(), [
     ['stock-service-example-v1 v1 rgb(0, 114, 178)', shares[0]],
@@ -145,9 +144,9 @@ scenario('shares and dots', async () => {
     const share = offsetHeight / $('#timeline').offsetHeight;
     check(`${style.flexGrow} of ${all} are drawn as ${share}`, Math.abs(share - style.flexGrow / all) < .03);
   }
-  const now = 'stock-service-example-v1 0%, stock-service-example-v2 0%, stock-service-example-v3 0%';
-  equal('in words', $('#columns').ariaLabel.replace(/\d\d:\d\d:\d\d/g, 'TIME').replace(/[\d.]+%/g, '0%'),
-    `Shares by half minute, the oldest first: ${'TIME no answers; '.repeat(5)}TIME ${now}`);
+  const words = $('#columns').ariaLabel.replace(/[\d:.]{3,}/g, 'N'), v = 'stock-service-example-v';
+  const now = `N ${v}1 N%, ${v}2 N%, ${v}3 N%`;
+  equal('in words', words, `Shares by half minute, the oldest first: ${'N no answers; '.repeat(5)}${now}`);
   check('minutes', $$('#minutes span').every(label => /^\d\d:\d\d$/.test(label.textContent)));
 });
 
@@ -175,7 +174,7 @@ scenario('changes by others, and late answers', async () => {
   // The percents stay the same, and another revision is the latest one.
   for (const [change, file] of [['revision-v3.yaml'], ['v1=50,v2=50', ''], ['revision-v2.yaml']]) {
     await put(change);
-    await until(`after ${change}`, () => pressed() === (file ?? change) && text('#said').startsWith(`${change} since TIME`));
+    await until(`after ${change}`, () => pressed() === (file ?? change) && text('#said').startsWith(`${change} since`));
   }
   equal('changes', texts('#marks li').length, 6);
 });
@@ -188,7 +187,8 @@ scenario('failures', async () => {
   await pressPause();
   const [failed, mine] = read(partOf('v3', 'alarm')).match(/\d+/g).map(Number), v3 = 'stock-service-example-v3';
   const percent = (n, all) => `${(100 * n / all).toFixed(1)}%`;
-  equal('alarms', texts('.alarm'), [`${failed} of ${mine} failed, ${percent(failed, mine)}. Roll back: press revision-v2.yaml.`]);
+  const failures = `${failed} of ${mine} failed, ${percent(failed, mine)}`;
+  equal('alarms', texts('.alarm'), [`${failures}. Roll back: press revision-v2.yaml.`]);
   equal('in all', text('#failed'), `${failed} failed, ${percent(failed, total())}`);
   equal('by kind', texts('#failures li'), [`v3 500 × ${failed} ${v3}`]);
   const isCrossed = dot => getComputedStyle(dot).backgroundImage.includes('linear-gradient(to right top');
@@ -197,7 +197,6 @@ scenario('failures', async () => {
   const facts = read(partOf('v3', 'facts')), latency = parseFloat(facts.split('median ')[1]);
   check('facts', facts.startsWith(`in all ${mine} requests, ${failed} failed · median ${latency} ms · 99% in `));
   check(`a latency of ${latency} ms`, latency >= 20 && latency < 60);
-  check('the bar', Math.abs(parseFloat(partOf('v3', 'bad').style.width) - 100 * failed / total()) < .1);
   await pressPause();
   $('[data-change="revision-v2.yaml"]').click();
   await until('v3 has nothing', () => shareOf('v3') === 0 && texts('.alarm').length === 0);
@@ -225,8 +224,8 @@ scenario('percents', async () => {
   equal('the link', text('#alone'), 'not shown');
   await switchTo('gone');
   $('#files button').click();
-  await until('nothing answers', () =>
-    text('#said') === 'The rehearsal does not answer: the split may not have changed.' && text('#banner') !== 'not shown');
+  const noAnswer = 'The rehearsal does not answer: the split may not have changed.';
+  await until('nothing answers', () => text('#said') === noAnswer && text('#banner') !== 'not shown');
   await switchTo('plain');
   await until('no rehearsal', () => texts('#rehearsal, #percents, #heads, #marks, .mark, .expected').length === 0);
   await switchTo('rehearsal');
@@ -249,7 +248,6 @@ scenario('preview', async () => {
 
 scenario('a cluster', async () => {
   await open('v1 of one pod');
-  setRate(20);
   await until('1 pod', () => rowOf('v1') && read(partOf('v1', 'facts')).includes(' requests · 1 pod · median '));
   await until('v1 alone', () => frame.contentDocument.title === 'Only v1 · Traffic split' && total() >= 100);
   await switchTo('v2 of three pods');
@@ -259,15 +257,12 @@ scenario('a cluster', async () => {
   await sleep(4000);
   equal('shares', [shareOf('v1'), shareOf('v2')], [0, 100]);
   check('3 pods', read(partOf('v2', 'facts')).includes(' · 3 pods · '));
-  check('they are of', /^of the (199|20\d) answers of the last 10 s$/.test(text('#latest')));
+  check('they are of', /^of the (99|10\d) answers of the last 10 s$/.test(text('#latest')));
   await switchTo('plain');
   await sleep(11_000);
   check('no pods', !read(partOf('v1', 'facts')).includes('pod'));
   equal('about a rehearsal', [text('#rehearsal'), text('.expected'), requests.others], ['not shown', 'not shown', 0]);
   equal('marks and dimmed dots', $$('#notes .line, #dots .before').length, 0);
-  await pressPause();
-  await sleep(20_000);
-  equal('the shares stay', shareOf('v1'), 100);
 });
 
 scenario('many names, and a clock that is set', async () => {
@@ -281,44 +276,37 @@ scenario('many names, and a clock that is set', async () => {
   check('v1, which sends no X-Revision', /^in all 5\d/.test(read(partOf('v1', 'facts'))));
   check('others', shareOf('others') > 20 && text('#failures').includes('others'));
   await pressPause();
-  const elements = () => $$(':not(#columns *)').length, before = elements();
-  await sleep(10_000);
-  equal('elements', elements(), before);
-  check('few slices in each column', columns().slice(-5, -1).every(({length}) => length >= 2 && length <= 14));
+  const before = $$(':not(#columns *)').length;
+  await sleep(4000);
+  equal('elements', $$(':not(#columns *)').length, before);
+  check('few slices in each column', columns().slice(-3, -1).every(({length}) => length >= 2 && length <= 14));
   for (const later of [24 * 3600_000, -3600_000]) {
     setClock(later);
     await sleep(500);
-    equal('columns', groups(columns().map(({length}) => length > 0)), {false: 90, true: 1});
+    check(`columns: ${filled()}`, filled().length === 91 && /^_+#{1,2}$/.test(filled()));
   }
 });
 
-scenario('server gone', async () => {
-  await open('rehearsal');
-  setRate(50);
-  await until('answers', () => total() >= 150);
-  equal('the banner', text('#banner'), 'not shown');
-  await switchTo('gone');
-  await until('the banner', () => text('#banner') === 'Nothing answers here since TIME. Trying again…');
-  const {sent} = requests;
-  await sleep(10_000);
-  check(`${requests.sent - sent} requests in 10 s`, Math.abs(requests.sent - sent - 10) < 2);
-  await switchTo('rehearsal');
-  await until('no banner', () => text('#banner') === 'not shown');
-  await until('the full rate', () => requests.sent > sent + 100, 4000);
-  check(`a gap: ${filled()}`, /#_{3,}#/.test(filled()));
-  equal('failures', text('#failures .kind'), `no answer × ${text('#failed').split(' ')[0]}`);
-});
-
-scenario('service gone', async () => {
+scenario('outages', async () => {
   await open('v1 of one pod');
   await sleep(5000);
+  equal('the banner', text('#banner'), 'not shown');
   await switchTo('404');
-  await until('the banner', () => text('#banner') === 'Every answer since TIME is 404, from no revision.', 5000);
+  await until('the gateway alone', () => text('#banner') === 'Every answer since TIME is 404, from no revision.', 5000);
   await sleep(12_000);
   equal('the share', read(partOf('v1', 'share')), '–');
   equal('the timeline', columns().at(-2).map(slice => slice.className), ['bad']);
   await switchTo('v1 of one pod');
-  await until('no banner', () => text('#banner') === 'not shown', 2000);
+  await until('v1 again', () => text('#banner') === 'not shown', 2000);
+  await switchTo('gone');
+  await until('nothing', () => text('#banner') === 'Nothing answers here since TIME. Trying again…', 1000);
+  const {sent} = requests;
+  await sleep(10_000);
+  check(`${requests.sent - sent} requests in 10 s`, Math.abs(requests.sent - sent - 10) < 2);
+  await switchTo('v1 of one pod');
+  await until('the full rate', () => text('#banner') === 'not shown' && requests.sent > sent + 40, 5000);
+  check(`a gap: ${filled()}`, /#_{3,}#/.test(filled()));
+  equal('failures', texts('#failures .kind').map(kind => kind.split(' ×')[0]), ['404', 'no answer']);
 });
 
 scenario('slow answers', async () => {
@@ -339,23 +327,35 @@ scenario('slow answers', async () => {
   check('the kind', text('#failures').startsWith('✕ no answer in 10 s × '));
 });
 
-// ---------- Controls and room ----------
-
-scenario('controls', async () => {
+scenario('controls and a hidden tab', async () => {
   await open('rehearsal');
   await until('the files are shown', () => text('#canary') !== 'not shown');
   setRate(15);
   await sleep(300);
   equal('rate', text('label'), '15 requests per second');
   const {sent} = requests;
-  await sleep(10_000);
-  check(`${requests.sent - sent} requests in 10 s`, Math.abs(requests.sent - sent - 150) < 3);
+  await sleep(4000);
+  check(`${requests.sent - sent} requests in 4 s`, Math.abs(requests.sent - sent - 60) < 3);
   await pressPause();
   const paused = requests.sent;
   await sleep(5000);
   equal('while paused', [text('#pause'), requests.sent], ['Resume', paused]);
   await pressPause();
   await until('it goes on', () => requests.sent > paused + 5 && text('#pause') === 'Pause');
+  const {contentDocument} = frame, hide = value => {
+    Object.defineProperty(contentDocument, 'hidden', {value, configurable: true});
+    contentDocument.dispatchEvent(new Event('visibilitychange'));
+  };
+  hide(true);
+  await sleep(500);
+  const hidden = requests.sent;
+  await sleep(20_000);
+  equal('requests while hidden', requests.sent, hidden);
+  hide(false);
+  await sleep(4000);
+  equal('notes', texts('#notes .gap'), ['not watched', 'not watched']);
+  const seconds = 180 * $$('#notes .gap')[1].offsetWidth / $('#timeline').offsetWidth;
+  check(`a gap of ${seconds} s: ${filled()}`, Math.abs(seconds - 20.5) < 2 && /#_{8,}#/.test(filled()));
   // The keyboard reaches them all, and one sees where it is.
   const controls = $$('button, input, a[href]').filter(control => control.checkVisibility());
   equal('controls', controls.map(control => control.id || read(control).split(' ')[0]),
@@ -363,28 +363,9 @@ scenario('controls', async () => {
   for (const control of controls) {
     control.focus({focusVisible: true});
     const {outlineStyle, outlineWidth} = getComputedStyle(control);
-    equal('has the focus', control === frame.contentDocument.activeElement, true);
-    equal(`focus on ${control.id}`, [control.tabIndex, outlineStyle, outlineWidth], [0, 'solid', '2px']);
+    check(`${control.id} has the focus`, control === contentDocument.activeElement && control.tabIndex === 0);
+    equal(`focus on ${control.id}`, [outlineStyle, outlineWidth], ['solid', '2px']);
   }
-});
-
-scenario('hidden tab', async () => {
-  await open('v1 of one pod');
-  await sleep(4000);
-  const {contentDocument} = frame, hide = value => {
-    Object.defineProperty(contentDocument, 'hidden', {value, configurable: true});
-    contentDocument.dispatchEvent(new Event('visibilitychange'));
-  };
-  hide(true);
-  await sleep(500);
-  const {sent} = requests;
-  await sleep(20_000);
-  equal('requests while hidden', requests.sent, sent);
-  hide(false);
-  await sleep(4000);
-  equal('notes', texts('#notes .gap'), ['not watched']);
-  const seconds = 180 * $('#notes .gap').offsetWidth / $('#timeline').offsetWidth;
-  check(`a gap of ${seconds} s: ${filled()}`, Math.abs(seconds - 20.5) < 2 && /#_{8,}#/.test(filled()));
 });
 
 scenario('room', async () => {
@@ -399,24 +380,23 @@ scenario('room', async () => {
       const {backgroundColor} = getComputedStyle(frame.contentDocument.body);
       equal(`${at}: ground`, backgroundColor, scheme === 'dark' ? 'rgb(15, 18, 22)' : 'rgb(246, 247, 249)');
       // What changes is in sight of the buttons that change it.
-      const {top, bottom} = Object.fromEntries(['top', 'bottom'].map(side => [side,
-        Object.fromEntries(['changes', 'timeline', 'revisions', 'dots', 'all'].map(id => [id, $(`#${id}`).getBoundingClientRect()[side]]))]));
-      check(`${at}: order`, bottom.changes < top.timeline && bottom.revisions < top.dots && bottom.dots < top.all);
-      if (width === 360 || width === 1280) check(`${at}: sight`, Math.max(bottom.timeline, bottom.revisions - 24) <= height);
-      const dots = $$('#dots > *'), inRowOf = dot => dots.filter(({offsetTop}) => offsetTop === dot.offsetTop).length;
-      equal(`${at}: dots`, [dots.length, inRowOf(dots.at(-1))], [width < 640 ? 196 : 396, inRowOf(dots[0])]);
+      const [changes, timeline, revisions, requests, all] = ['changes', 'timeline', 'revisions', 'dots', 'all']
+        .map(id => $(`#${id}`).getBoundingClientRect());
+      const isOrder = changes.bottom < timeline.top && revisions.bottom < requests.top && requests.bottom < all.top;
+      const end = Math.max(timeline.bottom, partOf('v3', 'share').getBoundingClientRect().bottom);
+      check(`${at}: order`, isOrder && (end <= height || ![360, 1280].includes(width)));
+      const dots = $$('#dots > *'), inRow = ({offsetTop}) => dots.filter(dot => dot.offsetTop === offsetTop).length;
+      equal(`${at}: dots`, [dots.length, inRow(dots.at(-1))], [width < 640 ? 196 : 396, inRow(dots[0])]);
       await put(`v1=50,${long}=50`);
       await until('the long name', () => shareOf(long) > 0);
       equal(`${at}: width`, frame.contentDocument.documentElement.scrollWidth, width);
       const facts = partOf(long, 'facts'), {offsetHeight} = facts;
-      facts.textContent = 'in all 123,456,789,012 requests, 12,345,678,901 failed · 1,234 pods · median 9,876 ms · 99% in 9,876 ms';
+      facts.textContent = 'in all 123,456,789,012 requests, 12,345,678,901 failed · 1,234 pods'.repeat(5);
       equal(`${at}: height of the facts`, facts.offsetHeight, offsetHeight);
       await put('v1=100');
     }
   }
 });
-
-// ---------- The verdict ----------
 
 scenarios.get(location.hash.slice(1))().catch(error => wrong.push(error.stack)).finally(() => {
   console.error('the last complaint'); // which shows that complaints are heard

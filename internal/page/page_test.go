@@ -22,7 +22,8 @@ func TestHeaders(t *testing.T) {
 		"Cache-Control":   "no-store",
 		"Referrer-Policy": "no-referrer",
 		// A browser hashes what is between the tags.
-		"Content-Security-Policy": "default-src 'none'; script-src " + hashOf(body, "script") + "; style-src " + hashOf(body, "style") +
+		"Content-Security-Policy": "default-src 'none'; script-src " + hashOf(body, "script") +
+			"; style-src " + hashOf(body, "style") +
 			"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 	} {
 		if got := w.Header().Get(name); got != want {
