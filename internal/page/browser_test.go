@@ -24,7 +24,7 @@ import (
 //go:embed browser_test.js
 var script string
 
-const driver = `<!doctype html><iframe style="border: 0"></iframe><pre></pre><script src="driver.js"></script>`
+const driver = `<!doctype html><iframe></iframe><pre></pre><script src="driver.js"></script>`
 
 // TestBrowser runs each scenario of browser_test.js in a browser of its own. The
 // browser's clock waits for answers and for nothing else: minutes pass in seconds.
@@ -64,7 +64,7 @@ func visit(t *testing.T, chromium, url string) (verdict string, complaints []str
 	cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 		"--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(), "--enable-logging=stderr", "--hide-scrollbars",
-		"--window-size=500,400", "--virtual-time-budget=3600000", "--dump-dom", url)
+		"--force-prefers-reduced-motion", "--virtual-time-budget=3600000", "--dump-dom", url)
 	cmd.WaitDelay = 10 * time.Second // for its helpers
 	var document, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &document, &log

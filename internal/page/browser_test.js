@@ -29,7 +29,8 @@ async function until(what, condition, limit = 60_000) {
 // open opens the page of a service, counts its requests, and can hold their answers back.
 async function open(service, width = 1280, height = 720) {
   await switchTo(service);
-  Object.assign(frame.style, {width: `${width}px`, height: `${height}px`});
+  // Where it is not seen, it is not painted, which saves much of the time.
+  frame.style.cssText += `position: fixed; top: 9000px; border: 0; width: ${width}px; height: ${height}px`;
   frame.src = '/';
   await new Promise(done => { frame.onload = done; });
   const {fetch} = frame.contentWindow;
@@ -95,7 +96,7 @@ scenario('the files in order', async () => {
     await until(`${file} is marked`, () => pressed() === file && text('#said').startsWith(`${file} since TIME`));
     equal('the split', (await (await fetch('/rehearsal')).text()).trim(), split);
     equal('the percents to edit', $('#split').value, split);
-    await sleep(3000);
+    await sleep(2000); // 100 answers
     const expected = Object.fromEntries(split.split(',').map(target => target.split('=')));
     for (const name of Object.keys({...expected, v1: '', v2: ''})) {
       const percent = Number(expected[name] ?? 0), mark = partOf(name, 'mark');
@@ -110,6 +111,7 @@ scenario('the files in order', async () => {
   equal('the link', $('#alone').href, `http://latest.localhost:${location.port}/`);
   equal('marks', texts('#marks li'), changes.map(({file}, n) => `${n + 1} TIME ${file}`).reverse());
   equal('lines', texts('#notes .line'), changes.map((_, n) => `${n + 1}`));
+  setRate(1);
   const was = $('#notes .line').offsetLeft;
   await sleep(9000);
   const moved = 180 * (was - $('#notes .line').offsetLeft) / $('#timeline').offsetWidth;
@@ -143,7 +145,8 @@ scenario('shares and dots', async () => {
     check(`${style.flexGrow} of ${all} are drawn as ${share}`, Math.abs(share - style.flexGrow / all) < .03);
   }
   const words = $('#columns').ariaLabel.replace(/[\d:.]{3,}/g, 'N'), v = 'stock-service-example-v';
-  equal('in words', words, `Shares by half minute, the oldest first: ${'N no answers; '.repeat(5)}N ${v}1 N%, ${v}2 N%, ${v}3 N%`);
+  const now = `N ${v}1 N%, ${v}2 N%, ${v}3 N%`;
+  equal('in words', words, `Shares by half minute, the oldest first: ${'N no answers; '.repeat(5)}${now}`);
   check('minutes', $$('#minutes span').every(label => /^\d\d:\d\d$/.test(label.textContent)));
 });
 
@@ -245,7 +248,6 @@ scenario('preview', async () => {
 
 scenario('a cluster', async () => {
   await open('v1 of one pod');
-  setRate(20);
   await until('1 pod', () => rowOf('v1') && read(partOf('v1', 'facts')).includes(' requests · 1 pod · median '));
   await until('v1 alone', () => frame.contentDocument.title === 'Only v1 · Traffic split' && total() >= 100);
   await switchTo('v2 of three pods');
@@ -255,7 +257,7 @@ scenario('a cluster', async () => {
   await sleep(4000);
   equal('shares', [shareOf('v1'), shareOf('v2')], [0, 100]);
   check('3 pods', read(partOf('v2', 'facts')).includes(' · 3 pods · '));
-  check('they are of', /^of the (199|20\d) answers of the last 10 s$/.test(text('#latest')));
+  check('they are of', /^of the (99|10\d) answers of the last 10 s$/.test(text('#latest')));
   await switchTo('plain');
   await sleep(11_000);
   check('no pods', !read(partOf('v1', 'facts')).includes('pod'));
@@ -275,9 +277,9 @@ scenario('many names, and a clock that is set', async () => {
   check('others', shareOf('others') > 20 && text('#failures').includes('others'));
   await pressPause();
   const before = $$(':not(#columns *)').length;
-  await sleep(10_000);
+  await sleep(4000);
   equal('elements', $$(':not(#columns *)').length, before);
-  check('few slices in each column', columns().slice(-5, -1).every(({length}) => length >= 2 && length <= 14));
+  check('few slices in each column', columns().slice(-3, -1).every(({length}) => length >= 2 && length <= 14));
   for (const later of [24 * 3600_000, -3600_000]) {
     setClock(later);
     await sleep(500);
@@ -287,7 +289,6 @@ scenario('many names, and a clock that is set', async () => {
 
 scenario('outages', async () => {
   await open('v1 of one pod');
-  setRate(50);
   await sleep(5000);
   equal('the banner', text('#banner'), 'not shown');
   await switchTo('404');
@@ -303,7 +304,7 @@ scenario('outages', async () => {
   await sleep(10_000);
   check(`${requests.sent - sent} requests in 10 s`, Math.abs(requests.sent - sent - 10) < 2);
   await switchTo('v1 of one pod');
-  await until('the full rate', () => text('#banner') === 'not shown' && requests.sent > sent + 100, 5000);
+  await until('the full rate', () => text('#banner') === 'not shown' && requests.sent > sent + 40, 5000);
   check(`a gap: ${filled()}`, /#_{3,}#/.test(filled()));
   equal('failures', texts('#failures .kind').map(kind => kind.split(' ×')[0]), ['404', 'no answer']);
 });
@@ -326,8 +327,6 @@ scenario('slow answers', async () => {
   check('the kind', text('#failures').startsWith('✕ no answer in 10 s × '));
 });
 
-// ---------- Controls and room ----------
-
 scenario('controls and a hidden tab', async () => {
   await open('rehearsal');
   await until('the files are shown', () => text('#canary') !== 'not shown');
@@ -335,8 +334,8 @@ scenario('controls and a hidden tab', async () => {
   await sleep(300);
   equal('rate', text('label'), '15 requests per second');
   const {sent} = requests;
-  await sleep(10_000);
-  check(`${requests.sent - sent} requests in 10 s`, Math.abs(requests.sent - sent - 150) < 3);
+  await sleep(4000);
+  check(`${requests.sent - sent} requests in 4 s`, Math.abs(requests.sent - sent - 60) < 3);
   await pressPause();
   const paused = requests.sent;
   await sleep(5000);
