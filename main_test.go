@@ -56,7 +56,6 @@ func TestExitStatus(t *testing.T) {
 		{nil, []string{"serve"}, 2, `rest-api-go: unexpected argument "serve": rest-api-go takes no arguments; `},
 		{[]string{"PORT=" + port}, nil, 1, "rest-api-go: PORT: listen tcp :" + port + ": bind: address already in use\n"},
 		{nil, []string{"-h"}, 0, "rest-api-go serves stock prices"},
-		{nil, []string{"-help"}, 0, "rest-api-go serves stock prices"},
 		{nil, []string{"--help"}, 0, "rest-api-go serves stock prices"},
 	} {
 		cmd := command(test.env, test.args...)
@@ -348,11 +347,9 @@ func (b *buffer) await(t *testing.T, text string) {
 	t.Fatalf("no %q in the log:\n%s", text, b)
 }
 
-var servingAt = regexp.MustCompile(`msg=serving url=(http://localhost:\d+)`)
-
 // servingAt awaits that the service serves, and returns its URL.
 func (b *buffer) servingAt(t *testing.T) string {
 	t.Helper()
 	b.await(t, "msg=serving ")
-	return servingAt.FindStringSubmatch(b.String())[1]
+	return regexp.MustCompile(`url=(http://localhost:\d+)`).FindStringSubmatch(b.String())[1]
 }
