@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,9 +11,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -33,6 +32,8 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+const serving = `msg=serving url=(http://localhost:\d+)`
 
 func command(env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
@@ -88,19 +89,19 @@ func TestSignals(t *testing.T) {
 				}
 			}))
 			defer provider.Close()
-			var logs buffer
+			logs := newLog(t)
 			cmd := command([]string{"RESOURCE=v1", "K_REVISION=v1-1", "QUOTE_URL=" + provider.URL + "/{ticker}"})
-			cmd.Stderr = &logs
+			cmd.Stderr = logs
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			defer cmd.Process.Kill()
-			url := logs.servingAt(t)
+			url := await(t, logs, serving)
 			answered := make(chan string)
 			go func() { answered <- get(url + "/stock/AAPL") }()
 			<-asked
 			cmd.Process.Signal(test.first)
-			logs.await(t, "msg=draining limit=10s")
+			await(t, logs, "msg=(draining) limit=10s")
 			if got := get(url); got != "no answer" {
 				t.Errorf("while it drains, a new request got %q", got)
 			}
@@ -116,8 +117,8 @@ func TestSignals(t *testing.T) {
 			if got := cmd.ProcessState.String(); got != test.ends {
 				t.Errorf("it ended by %s, want %s", got, test.ends)
 			}
-			if stopped := strings.Contains(logs.String(), "msg=stopped\n"); stopped != (test.second == nil) {
-				t.Errorf("the log is %s", &logs)
+			if stopped := strings.Contains(read(logs), "msg=stopped\n"); stopped != (test.second == nil) {
+				t.Errorf("the log is %s", read(logs))
 			}
 		})
 	}
@@ -149,12 +150,9 @@ func TestRun(t *testing.T) {
 				env[name] = value
 			}
 			ctx, stop := context.WithCancel(t.Context())
-			var logs buffer
-			ended := make(chan error)
-			go func() {
-				ended <- run(ctx, nil, func(name string) string { return env[name] }, io.Discard, &logs)
-			}()
-			if got := get(logs.servingAt(t) + test.path); got != test.answer {
+			logs, ended := newLog(t), make(chan error)
+			go func() { ended <- run(ctx, nil, func(name string) string { return env[name] }, nil, logs) }()
+			if got := get(await(t, logs, serving) + test.path); got != test.answer {
 				t.Errorf("got %q, want %q", got, test.answer)
 			}
 			log.Print("what net/http writes to the standard log")
@@ -163,12 +161,12 @@ func TestRun(t *testing.T) {
 				t.Error(err)
 			}
 			for _, text := range test.log {
-				if !strings.Contains(logs.String(), text) {
-					t.Errorf("no %q in the log:\n%s", text, &logs)
+				if !strings.Contains(read(logs), text) {
+					t.Errorf("no %q in the log:\n%s", text, read(logs))
 				}
 			}
-			if strings.Contains(logs.String(), "net/http") {
-				t.Errorf("the standard log is shown, which may have a key:\n%s", &logs)
+			if strings.Contains(read(logs), "net/http") {
+				t.Errorf("the standard log is shown, which may have a key:\n%s", read(logs))
 			}
 		})
 	}
@@ -319,37 +317,29 @@ func get(url string) string {
 	return fmt.Sprintf("%d %s %s", resp.StatusCode, resp.Header.Get("X-Revision"), body)
 }
 
-// buffer is a log that is read while it is written.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-func (b *buffer) await(t *testing.T, text string) {
+// newLog is a file for a log that is read while it is written.
+func newLog(t *testing.T) *os.File {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if strings.Contains(b.String(), text) {
-			return
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// await returns what the pattern's group finds in the log, once it does.
+func await(t *testing.T, log *os.File, pattern string) string {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if m := regexp.MustCompile(pattern).FindStringSubmatch(read(log)); m != nil {
+			return m[1]
 		}
 	}
-	t.Fatalf("no %q in the log:\n%s", text, b)
+	t.Fatalf("no %s in the log:\n%s", pattern, read(log))
+	return ""
 }
 
-// servingAt awaits that the service serves, and returns its URL.
-func (b *buffer) servingAt(t *testing.T) string {
-	t.Helper()
-	b.await(t, "msg=serving ")
-	return regexp.MustCompile(`url=(http://localhost:\d+)`).FindStringSubmatch(b.String())[1]
+func read(file *os.File) string {
+	text, _ := os.ReadFile(file.Name())
+	return string(text)
 }
