@@ -177,21 +177,14 @@ func TestFetchMayTakeFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUpstream(t, "http://example.com/{ticker}", "", "", 0, io.Discard)
 		u.transport = provider(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(stalled{r})}, nil
+			<-r.Context().Done()
+			return nil, r.Context().Err()
 		})
 		begin := time.Now()
 		if got := ask(u, "AAPL"); got != "504  the quote provider did not answer in time" || time.Since(begin) != 5*time.Second {
 			t.Errorf("%s after %v", got, time.Since(begin))
 		}
 	})
-}
-
-// stalled is a body that never comes.
-type stalled struct{ *http.Request }
-
-func (s stalled) Read([]byte) (int, error) {
-	<-s.Context().Done()
-	return 0, s.Context().Err()
 }
 
 // A provider that does its worst, on a connection for each fetch, is told from
