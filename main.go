@@ -105,9 +105,8 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		Handler:      handler,
 		ReadTimeout:  10 * time.Second, // for a request to arrive, body included
 		WriteTimeout: time.Minute,      // for a client to receive its answer
-		// Proxies keep an idle connection for less (90 s in Knative's
-		// queue-proxy), so that none of them sends a request on a connection
-		// that is being closed.
+		// Proxies keep an idle connection for less (90 s in Knative's queue-proxy):
+		// none sends a request on one that is being closed.
 		IdleTimeout:                  2 * time.Minute,
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like any other method.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,9 +11,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -33,6 +32,8 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+const serving = `msg=serving url=(http://localhost:\d+)`
 
 func command(env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
@@ -56,7 +57,6 @@ func TestExitStatus(t *testing.T) {
 		{nil, []string{"serve"}, 2, `rest-api-go: unexpected argument "serve": rest-api-go takes no arguments; `},
 		{[]string{"PORT=" + port}, nil, 1, "rest-api-go: PORT: listen tcp :" + port + ": bind: address already in use\n"},
 		{nil, []string{"-h"}, 0, "rest-api-go serves stock prices"},
-		{nil, []string{"-help"}, 0, "rest-api-go serves stock prices"},
 		{nil, []string{"--help"}, 0, "rest-api-go serves stock prices"},
 	} {
 		cmd := command(test.env, test.args...)
@@ -89,19 +89,19 @@ func TestSignals(t *testing.T) {
 				}
 			}))
 			defer provider.Close()
-			var logs buffer
+			logs := newLog(t)
 			cmd := command([]string{"RESOURCE=v1", "K_REVISION=v1-1", "QUOTE_URL=" + provider.URL + "/{ticker}"})
-			cmd.Stderr = &logs
+			cmd.Stderr = logs
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			defer cmd.Process.Kill()
-			url := logs.servingAt(t)
+			url := await(t, logs, serving)
 			answered := make(chan string)
 			go func() { answered <- get(url + "/stock/AAPL") }()
 			<-asked
 			cmd.Process.Signal(test.first)
-			logs.await(t, "msg=draining limit=10s")
+			await(t, logs, "msg=(draining) limit=10s")
 			if got := get(url); got != "no answer" {
 				t.Errorf("while it drains, a new request got %q", got)
 			}
@@ -117,8 +117,8 @@ func TestSignals(t *testing.T) {
 			if got := cmd.ProcessState.String(); got != test.ends {
 				t.Errorf("it ended by %s, want %s", got, test.ends)
 			}
-			if stopped := strings.Contains(logs.String(), "msg=stopped\n"); stopped != (test.second == nil) {
-				t.Errorf("the log is %s", &logs)
+			if stopped := strings.Contains(read(logs), "msg=stopped\n"); stopped != (test.second == nil) {
+				t.Errorf("the log is %s", read(logs))
 			}
 		})
 	}
@@ -150,12 +150,9 @@ func TestRun(t *testing.T) {
 				env[name] = value
 			}
 			ctx, stop := context.WithCancel(t.Context())
-			var logs buffer
-			ended := make(chan error)
-			go func() {
-				ended <- run(ctx, nil, func(name string) string { return env[name] }, io.Discard, &logs)
-			}()
-			if got := get(logs.servingAt(t) + test.path); got != test.answer {
+			logs, ended := newLog(t), make(chan error)
+			go func() { ended <- run(ctx, nil, func(name string) string { return env[name] }, nil, logs) }()
+			if got := get(await(t, logs, serving) + test.path); got != test.answer {
 				t.Errorf("got %q, want %q", got, test.answer)
 			}
 			log.Print("what net/http writes to the standard log")
@@ -164,12 +161,12 @@ func TestRun(t *testing.T) {
 				t.Error(err)
 			}
 			for _, text := range test.log {
-				if !strings.Contains(logs.String(), text) {
-					t.Errorf("no %q in the log:\n%s", text, &logs)
+				if !strings.Contains(read(logs), text) {
+					t.Errorf("no %q in the log:\n%s", text, read(logs))
 				}
 			}
-			if strings.Contains(logs.String(), "net/http") {
-				t.Errorf("the standard log is shown, which may have a key:\n%s", &logs)
+			if strings.Contains(read(logs), "net/http") {
+				t.Errorf("the standard log is shown, which may have a key:\n%s", read(logs))
 			}
 		})
 	}
@@ -178,9 +175,7 @@ func TestRun(t *testing.T) {
 // The newest revision is the bad one: the last of several, and after one alone
 // those that are made later.
 func TestRehearsedFault(t *testing.T) {
-	for _, test := range []struct {
-		split, put, want string // statuses at v1, v2, v3, v4 and latest
-	}{
+	for _, test := range []struct{ split, put, want string }{ // statuses at v1, v2, v3, v4 and latest
 		{"v1=100,v2=0,v3=0", "v1=0,v2=0,v3=0,v4=100", "200 200 500 200 200"},
 		{"v1=100", "v1=0,v2=100,v3=0", "200 500 500 404 500"},
 	} {
@@ -190,19 +185,12 @@ func TestRehearsedFault(t *testing.T) {
 			t.Fatal(err)
 		}
 		handler := newHandler(cfg, quote.Sample{})
-		send := func(method, host, path, body string) string {
-			req := httptest.NewRequest(method, path, strings.NewReader(body))
-			req.Host = host
-			w := httptest.NewRecorder()
-			handler.ServeHTTP(w, req)
-			return fmt.Sprint(w.Code)
-		}
-		if status := send("PUT", "localhost", "/rehearsal", test.put); status != "200" {
-			t.Fatalf("PUT %s: %s", test.put, status)
-		}
+		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("PUT", "/rehearsal", strings.NewReader(test.put)))
 		var got []string
 		for _, tag := range []string{"v1", "v2", "v3", "v4", "latest"} {
-			got = append(got, send("GET", tag+".localhost", "/stock/AAPL", ""))
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, httptest.NewRequest("GET", "http://"+tag+".localhost/stock/AAPL", nil))
+			got = append(got, fmt.Sprint(w.Code))
 		}
 		if strings.Join(got, " ") != test.want {
 			t.Errorf("SPLIT=%s, then %s: %s, want %s", test.split, test.put, got, test.want)
@@ -329,39 +317,29 @@ func get(url string) string {
 	return fmt.Sprintf("%d %s %s", resp.StatusCode, resp.Header.Get("X-Revision"), body)
 }
 
-// buffer is a log that is read while it is written.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-func (b *buffer) await(t *testing.T, text string) {
+// newLog is a file for a log that is read while it is written.
+func newLog(t *testing.T) *os.File {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if strings.Contains(b.String(), text) {
-			return
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// await returns what the pattern's group finds in the log, once it does.
+func await(t *testing.T, log *os.File, pattern string) string {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if m := regexp.MustCompile(pattern).FindStringSubmatch(read(log)); m != nil {
+			return m[1]
 		}
 	}
-	t.Fatalf("no %q in the log:\n%s", text, b)
+	t.Fatalf("no %s in the log:\n%s", pattern, read(log))
+	return ""
 }
 
-var servingAt = regexp.MustCompile(`msg=serving url=(http://localhost:\d+)`)
-
-// servingAt awaits that the service serves, and returns its URL.
-func (b *buffer) servingAt(t *testing.T) string {
-	t.Helper()
-	b.await(t, "msg=serving ")
-	return servingAt.FindStringSubmatch(b.String())[1]
+func read(file *os.File) string {
+	text, _ := os.ReadFile(file.Name())
+	return string(text)
 }

@@ -16,18 +16,17 @@ func newCache(ttl time.Duration) *cache {
 	return &NewUpstream(Template{}, nil, ttl, nil).cache
 }
 
-// A hundred clients share a fetch of 3 s. Its answer is kept for the TTL, and a
-// failure is not.
+// Many share a fetch of 3 s. Its answer is kept for the TTL, and a failure is not.
 func TestOneFetchForMany(t *testing.T) {
 	for _, test := range []struct {
 		err  error
 		ttl  time.Duration
-		want []int32 // fetches after the hundred, and after asking again at once, just before the TTL's end and at it
+		want string // fetches after all, and after asking again at once, just before 10 s and then
 	}{
-		{nil, 10 * time.Second, []int32{1, 1, 1, 2}},
-		{ErrUnknown, 10 * time.Second, []int32{1, 1, 1, 2}},
-		{errBroken, 10 * time.Second, []int32{1, 2, 3, 4}},
-		{nil, 0, []int32{1, 2, 3, 4}},
+		{nil, 10 * time.Second, "[1 1 1 2]"},
+		{ErrUnknown, 10 * time.Second, "[1 1 1 2]"},
+		{errBroken, 10 * time.Second, "[1 2 3 4]"},
+		{nil, 0, "[1 2 3 4]"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var fetches atomic.Int32
@@ -58,8 +57,8 @@ func TestOneFetchForMany(t *testing.T) {
 				ask()
 				got = append(got, fetches.Load())
 			}
-			if fmt.Sprint(got) != fmt.Sprint(test.want) {
-				t.Errorf("%v and a TTL of %v: %d fetches, want %d", test.err, test.ttl, got, test.want)
+			if fmt.Sprint(got) != test.want {
+				t.Errorf("%v and a TTL of %v: %d fetches, want %s", test.err, test.ttl, got, test.want)
 			}
 		})
 	}
@@ -68,59 +67,49 @@ func TestOneFetchForMany(t *testing.T) {
 // Whatever is asked for, and however much of it at once, the cache does not grow
 // beyond its bound, a price stays until it expires, and a new one finds room.
 func TestFlood(t *testing.T) {
-	const many = 3 * cacheSize
 	full := UpstreamError{Status: 503, RetryAfter: "1", Reason: "too many tickers are being fetched"}
 	for _, flood := range []error{nil, ErrUnknown, errBroken} {
-		for _, atOnce := range []bool{false, true} {
+		for _, refused := range []int32{0, cacheSize} { // asking one after the other, and all at once
 			synctest.Test(t, func(t *testing.T) {
-				var fetches, refused atomic.Int32
+				var refusals atomic.Int32
 				c := newCache(time.Hour)
-				price := func(ticker string) int32 { // the fetches for two who ask
-					before := fetches.Load()
+				fetches := func(ticker string) (n int) { // of two who ask
 					for range 2 {
-						if q, err := c.get(ticker, func(string) (Quote, error) {
-							fetches.Add(1)
-							return Quote{Price: "1"}, nil
-						}); q.Price != "1" || err != nil {
-							t.Errorf("%s: %+v, %v", ticker, q, err)
-						}
+						c.get(ticker, func(string) (Quote, error) { n++; return Quote{Price: "1"}, nil })
 					}
-					return fetches.Load() - before
+					return n
 				}
-				price("AAPL")
+				fetches("AAPL")
 				var clients sync.WaitGroup
-				for i := range many {
-					ask := func() {
+				for i := range 2 * cacheSize {
+					clients.Go(func() {
 						_, err := c.get(fmt.Sprint(i), func(string) (Quote, error) {
 							time.Sleep(time.Millisecond)
 							return Quote{}, flood
 						})
 						var failure *UpstreamError
 						if errors.As(err, &failure) && *failure == full {
-							refused.Add(1)
+							refusals.Add(1)
 						} else if err != flood {
 							t.Errorf("%v, want %v", err, flood)
 						}
-					}
-					if clients.Go(ask); !atOnce {
+					})
+					if refused == 0 {
 						clients.Wait()
 					}
 				}
 				clients.Wait()
-				if n, want := refused.Load(), map[bool]int32{true: many - cacheSize}[atOnce]; n != want {
-					t.Errorf("%d of %d were refused, want %d", n, many, want)
+				if n := refusals.Load(); n != refused || len(c.kept) > cacheSize || len(c.underWay) > 0 {
+					t.Errorf("%d were refused, want %d; %d are kept, and %d being fetched", n, refused, len(c.kept), len(c.underWay))
 				}
-				if n := price("AAPL"); n != 0 {
+				if n := fetches("AAPL"); n != 0 {
 					t.Errorf("AAPL was pushed out by %v", flood)
 				}
-				if len(c.kept) > cacheSize || len(c.underWay) > 0 || flood == errBroken && len(c.kept) > 1 {
-					t.Errorf("%d tickers are kept, and %d being fetched", len(c.kept), len(c.underWay))
-				}
-				if n := price("NEW"); (n == 1) != (flood != nil) {
+				if n := fetches("NEW"); (n == 1) != (flood != nil) {
 					t.Errorf("%d fetches for two who ask for a new price, among %v", n, flood)
 				}
 				time.Sleep(time.Hour)
-				if n := price("LATER"); n != 1 {
+				if n := fetches("LATER"); n != 1 {
 					t.Errorf("%d fetches for two who ask, after all others have expired", n)
 				}
 			})

@@ -56,19 +56,15 @@ func parsePrice(text string) (json.Number, error) {
 
 func unknown(why string) error { return fmt.Errorf("%w: %s", ErrUnknown, why) }
 
-// Pointer is a JSON pointer (RFC 6901), parsed. The zero Pointer is the whole
-// document.
+// Pointer is a JSON pointer (RFC 6901). The zero Pointer is the whole document.
 type Pointer []string
 
 // ParsePointer parses s: empty, or tokens that each begin with a slash.
 func ParsePointer(s string) (Pointer, error) {
-	if s == "" {
-		return nil, nil
-	}
-	if s[0] != '/' {
+	if s != "" && s[0] != '/' {
 		return nil, errors.New("a JSON pointer begins with a slash, as in /chart/result/0/price")
 	}
-	tokens := strings.Split(s[1:], "/")
+	tokens := strings.Split(s, "/")[1:]
 	for i, t := range tokens {
 		if strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(t), "~") {
 			return nil, errors.New("in a JSON pointer, ~ is written ~0 and / within a name is written ~1")
@@ -78,8 +74,7 @@ func ParsePointer(s string) (Pointer, error) {
 	return tokens, nil
 }
 
-// Find returns the value in doc, which encoding/json decoded into an any,
-// and whether there is one.
+// Find returns the value in doc, a decoded JSON document, if there is one.
 func (p Pointer) Find(doc any) (any, bool) {
 	for _, token := range p {
 		found := false

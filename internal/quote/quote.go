@@ -75,7 +75,6 @@ var closing = map[string]json.Number{
 	"TSLA":  "341.04",
 }
 
-// Quote implements Source.
 func (Sample) Quote(ticker string) (Quote, error) {
 	price, ok := closing[ticker]
 	if !ok {

@@ -29,10 +29,8 @@ func ParseTemplate(template, key string) (Template, error) {
 		return Template{}, errors.New("a user in the URL is not supported; put {key} in its path or query")
 	case strings.Contains(template, "#"):
 		return Template{}, errors.New("what follows # in a URL is not sent; write a # as %23")
-	case !strings.Contains(template, "{ticker}"):
-		return Template{}, errors.New("want {ticker} where the ticker belongs")
-	case misplaced != nil:
-		return Template{}, errors.New("{ticker} and {key} belong in the path or query")
+	case misplaced != nil, !strings.Contains(template, "{ticker}"):
+		return Template{}, errors.New("want {ticker} in the path or query, and {key} nowhere else")
 	case key == "" && strings.Contains(template, "{key}"):
 		return Template{}, errors.New("has {key}, but QUOTE_KEY is unset")
 	}

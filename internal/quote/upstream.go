@@ -62,7 +62,6 @@ func NewUpstream(template Template, pointer Pointer, ttl time.Duration, log *slo
 	}
 }
 
-// Quote implements Source.
 func (u *Upstream) Quote(ticker string) (Quote, error) {
 	return u.cache.get(ticker, u.fetch)
 }
@@ -143,9 +142,7 @@ func (u *Upstream) noAnswer(err error) error {
 	return fmt.Errorf("%w: %.300s", failure, u.template.redact(err.Error()))
 }
 
-func badGateway(reason string) error {
-	return &UpstreamError{Status: http.StatusBadGateway, Reason: reason}
-}
+func badGateway(reason string) error { return &UpstreamError{http.StatusBadGateway, "", reason} }
 
 // rateLimited is the error while nothing is fetched for another wait.
 func rateLimited(wait time.Duration) error {

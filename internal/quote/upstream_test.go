@@ -128,13 +128,15 @@ func TestRateLimit(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var log strings.Builder
 			u := newUpstream(t, "http://example.com/{ticker}", "", "", test.ttl, &log)
-			begin, fetches := time.Now(), 0
+			begin, limits := time.Now(), 1
 			u.transport = provider(func(r *http.Request) (*http.Response, error) {
-				if fetches++; fetches == 1 {
+				if r.URL.Path == "/AAPL" && limits > 0 {
+					limits--
 					return answer(429, "", "Retry-After", test.retryAfter)
 				}
 				return answer(200, "201.36")
 			})
+			ask(u, "KEPT")
 			for _, step := range []struct {
 				at   time.Duration
 				want string
@@ -143,37 +145,15 @@ func TestRateLimit(t *testing.T) {
 				if got := ask(u, "AAPL"); got != step.want {
 					t.Errorf("Retry-After: %s: %s after %v, want %s", test.retryAfter, got, step.at, step.want)
 				}
+				if got := ask(u, "KEPT"); got != "201.36" && test.ttl > step.at {
+					t.Errorf("%s, although it is kept", got)
+				}
 			}
 			if want := fmt.Sprintf("rate limit is reached: nothing is fetched for %v\"\n", test.hold); strings.Count(log.String(), "\n") != 1 || !strings.HasSuffix(log.String(), want) {
 				t.Errorf("the log has %s, want %s", &log, want)
 			}
 		})
 	}
-}
-
-// A rate limit touches neither what is kept nor the fetches that are under way.
-func TestRateLimitBesideOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		u := newUpstream(t, "http://example.com/{ticker}", "", "", 20*time.Second, io.Discard)
-		u.transport = provider(func(r *http.Request) (*http.Response, error) {
-			switch r.URL.Path {
-			case "/SLOW":
-				time.Sleep(3 * time.Second)
-			case "/LIMIT":
-				return answer(429, "", "Retry-After", "30")
-			}
-			return answer(200, "201.36")
-		})
-		ask(u, "KEPT")
-		go ask(u, "SLOW")
-		synctest.Wait()
-		ask(u, "LIMIT")
-		for ticker, want := range map[string]string{"KEPT": "201.36", "SLOW": "201.36", "OTHER": "503"} {
-			if got := ask(u, ticker); !strings.HasPrefix(got, want) {
-				t.Errorf("%s: %s, want %s", ticker, got, want)
-			}
-		}
-	})
 }
 
 // The log tells one unknown ticker a minute.
@@ -197,21 +177,14 @@ func TestFetchMayTakeFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUpstream(t, "http://example.com/{ticker}", "", "", 0, io.Discard)
 		u.transport = provider(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(stalled{r})}, nil
+			<-r.Context().Done()
+			return nil, r.Context().Err()
 		})
 		begin := time.Now()
 		if got := ask(u, "AAPL"); got != "504  the quote provider did not answer in time" || time.Since(begin) != 5*time.Second {
 			t.Errorf("%s after %v", got, time.Since(begin))
 		}
 	})
-}
-
-// stalled is a body that never comes.
-type stalled struct{ *http.Request }
-
-func (s stalled) Read([]byte) (int, error) {
-	<-s.Context().Done()
-	return 0, s.Context().Err()
 }
 
 // A provider that does its worst, on a connection for each fetch, is told from

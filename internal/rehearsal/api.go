@@ -11,10 +11,10 @@ import (
 	"github.com/knative-sample/rest-api-go/internal/stock"
 )
 
-// path is where the split is told and changed, at every host.
-const path = "/rehearsal"
-
-const maxBody = 16 << 10 // bytes, more than the longest split has
+const (
+	path    = "/rehearsal" // where the split is told and changed, at every host
+	maxBody = 16 << 10     // bytes, more than the longest split has
+)
 
 // File is one of the files that are applied to a cluster.
 type File struct {
@@ -49,11 +49,10 @@ func (g *gateway) tell(w http.ResponseWriter, r *http.Request) {
 // put changes the split to what the request's body says.
 func (g *gateway) put(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		http.Error(w, "the change did not arrive whole: "+err.Error(), http.StatusBadRequest)
-		return
+	if err == nil {
+		err = g.apply(strings.TrimSpace(string(body)))
 	}
-	if err := g.apply(strings.TrimSpace(string(body))); err != nil {
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}

@@ -5,9 +5,12 @@ package rehearsal
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,10 +35,9 @@ type gateway struct {
 
 // traffic is an immutable snapshot: a new split makes another.
 type traffic struct {
-	split Split
-	// revisions by their tags: those that the split leaves out are kept
-	revisions map[string]http.Handler
-	latest    string // the tag of the latest revision
+	split     Split
+	latest    string                  // the tag of the latest revision
+	revisions map[string]http.Handler // by their tags; those that the split leaves out are kept
 }
 
 // New returns a handler that passes a request for the host TAG.localhost to
@@ -50,7 +52,7 @@ func New(split Split, revision func(tag string) http.Handler, draw func(n int) i
 	mux.HandleFunc("PUT "+path, g.put)
 	g.api = new(http.CrossOriginProtection).Handler(mux)
 	g.traffic.Store(&traffic{revisions: map[string]http.Handler{}})
-	g.change(split, "") // has no error, since ParseSplit has checked
+	g.change(split, "") // This has no error, since ParseSplit has checked.
 	return g
 }
 
@@ -99,6 +101,67 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now.revisions[tag].ServeHTTP(w, r)
 }
 
+// maxRevisions bounds those that a rehearsal keeps.
+const maxRevisions = 100
+
+// Target is one revision's part of the traffic.
+type Target struct {
+	Tag     string // the revision's RESOURCE, and the first label of its own host: v3 of v3.localhost
+	Percent int    // of the requests, 0 to 100
+}
+
+// Split is the whole traffic. Its percents add up to 100, and its tags differ.
+type Split []Target
+
+func (s Split) String() string {
+	var parts []string
+	for _, t := range s {
+		parts = append(parts, fmt.Sprintf("%s=%d", t.Tag, t.Percent))
+	}
+	return strings.Join(parts, ",")
+}
+
+// ParseSplit reads a split such as v1=40,v2=30,v3=30. Its tags are DNS labels
+// (RFC 1035), as Knative's are.
+func ParseSplit(s string) (Split, error) {
+	// compiled here and not in a package variable, since no pod needs it to start
+	label := regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	var split Split
+	named, sum := map[string]bool{}, 0
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		tag, text, found := strings.Cut(part, "=")
+		percent, err := strconv.ParseUint(text, 10, 32)
+		switch {
+		case !found:
+			return nil, fmt.Errorf("%q is not name=percent", part)
+		case strings.Contains(text, "="):
+			return nil, fmt.Errorf("%q has more than one name=percent: separate them by commas", part)
+		case !label.MatchString(tag):
+			return nil, fmt.Errorf("the name %q is not a DNS label: at most 63 lower-case letters, "+
+				"digits and -, the first a letter, the last no -", tag)
+		case tag == latestTag:
+			return nil, fmt.Errorf("the name %q is the tag of the latest revision", tag)
+		case named[tag]:
+			return nil, fmt.Errorf("%q is named twice", tag)
+		case err != nil, percent > 100:
+			return nil, fmt.Errorf("%q is not a whole percent from 0 to 100", part)
+		}
+		named[tag] = true
+		sum += int(percent)
+		split = append(split, Target{tag, int(percent)})
+	}
+	if len(split) > maxRevisions {
+		return nil, errTooMany
+	}
+	if sum != 100 {
+		return nil, fmt.Errorf("the percents add up to %d, not to 100", sum)
+	}
+	return split, nil
+}
+
+var errTooMany = fmt.Errorf("a rehearsal keeps at most %d revisions", maxRevisions)
+
 // drawn returns a target's tag, each as likely as its percent.
 func (s Split) drawn(draw func(n int) int) string {
 	n := draw(100)
@@ -107,5 +170,5 @@ func (s Split) drawn(draw func(n int) int) string {
 			return t.Tag
 		}
 	}
-	panic("the percents do not add up to 100") // ParseSplit has checked
+	panic("the percents do not add up to 100") // ParseSplit has checked that they do.
 }

@@ -96,9 +96,7 @@ func setUnlessEmpty(header http.Header, name, value string) {
 	}
 }
 
-func reads(r *http.Request) bool {
-	return r.Method == http.MethodGet || r.Method == http.MethodHead
-}
+func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
 // answer holds an answer in both forms: its text, and its fields as JSON.
 type answer struct {
@@ -170,9 +168,7 @@ func (s *service) failure(status int, message string) answer {
 
 // Preferred returns the offer that the Accept header names with the highest q,
 // of equals the one that it names first, and the first offer if it names none.
-//
-// RFC 9110 has more: that a wildcard stands for each offer. Here it stands for
-// none, which tells a browser, a JSON client and curl apart just as well.
+// Unlike in RFC 9110, a wildcard stands for no offer.
 func Preferred(header http.Header, offers ...string) string {
 	preferred, highest := offers[0], 0.0
 	for _, line := range header["Accept"] {
