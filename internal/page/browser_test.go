@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
-	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,8 +25,8 @@ var script string
 
 const driver = `<!doctype html><iframe></iframe><pre></pre><script src="driver.js"></script>`
 
-// TestBrowser runs each scenario of browser_test.js in a browser of its own. The
-// browser's clock waits for answers and for nothing else: minutes pass in seconds.
+// TestBrowser runs each group of scenarios of browser_test.js in a browser. Its
+// clock waits for answers and for nothing else: minutes pass in seconds.
 func TestBrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a browser")
@@ -36,17 +35,14 @@ func TestBrowser(t *testing.T) {
 	if err != nil {
 		t.Skip("needs chromium on PATH: ", err)
 	}
-	for _, found := range regexp.MustCompile(`(?m)^scenario\('(.*)', async`).FindAllStringSubmatch(script, -1) {
-		name := found[1]
-		t.Run(name, func(t *testing.T) {
+	for group, host := range map[string]string{
+		"rehearsals": "localhost", "others": "localhost", "preview": "latest.localhost",
+	} {
+		t.Run(group, func(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(newSite())
 			defer server.Close()
-			host := "localhost"
-			if name == "preview" {
-				host = "latest.localhost"
-			}
-			url := strings.Replace(server.URL, "127.0.0.1", host, 1) + "/driver#" + strings.ReplaceAll(name, " ", "_")
+			url := strings.Replace(server.URL, "127.0.0.1", host, 1) + "/driver#" + group
 			verdict, complaints := visit(t, chromium, url)
 			if verdict != "ok" || len(complaints) != 1 || !strings.Contains(complaints[0], "the last complaint") {
 				t.Errorf("%s\n%s", verdict, strings.Join(complaints, ""))
@@ -55,7 +51,7 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// visit returns what the scenario has found, and what the browser's console has,
+// visit returns what the scenarios have found, and what the browser's console has,
 // but for answers that have failed.
 func visit(t *testing.T, chromium, url string) (verdict string, complaints []string) {
 	t.Helper()
@@ -81,8 +77,8 @@ func visit(t *testing.T, chromium, url string) (verdict string, complaints []str
 	return verdict, complaints
 }
 
-// newSite serves the driver, and the service that the scenario has switched to.
-func newSite() http.Handler {
+// newServices are what a scenario can switch to.
+func newServices() map[string]http.Handler {
 	var answers, drawn atomic.Int64
 	answer := func(write func(w http.ResponseWriter, i int64)) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { write(w, answers.Add(1)) })
@@ -96,7 +92,7 @@ func newSite() http.Handler {
 			return stock.New(revision, quote.Sample{})
 		}, func(n int) int { return int(drawn.Add(37)) % n }) // each of 100 once: nothing is left to chance
 	}
-	services := map[string]http.Handler{
+	return map[string]http.Handler{
 		"rehearsal": rehearse(rehearsal.Split{{Tag: "v1", Percent: 100}}, stock.Fault{}),
 		"bad v3":    rehearse(rehearsal.Split{{Tag: "v2", Percent: 60}, {Tag: "v3", Percent: 40}}, stock.Fault{Rate: .3}),
 		"plain":     stock.New(stock.Revision{Resource: "v1", Name: "v1"}, quote.Sample{}),
@@ -121,15 +117,21 @@ func newSite() http.Handler {
 			}
 		}),
 	}
-	var current atomic.Value
+}
+
+// newSite serves the driver, and the service that the scenario has switched to.
+func newSite() http.Handler {
+	var services, current atomic.Value
+	services.Store(newServices())
 	current.Store("404")
 	mux := http.NewServeMux()
 	mux.HandleFunc("/driver", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, driver) })
 	mux.HandleFunc("/driver.js", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, script) })
+	mux.HandleFunc("/new", func(http.ResponseWriter, *http.Request) { services.Store(newServices()) })
 	mux.HandleFunc("/to/{name}", func(_ http.ResponseWriter, r *http.Request) { current.Store(r.PathValue("name")) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.Header.Get("Accept"), "text/html") {
-			services[current.Load().(string)].ServeHTTP(w, r)
+			services.Load().(map[string]http.Handler)[current.Load().(string)].ServeHTTP(w, r)
 			return
 		}
 		recorder := httptest.NewRecorder()
