@@ -171,7 +171,7 @@ func (s *stage) open(t *testing.T) {
 	s.traffic = cmp.Or(s.traffic, start)
 	s.writer, s.version, s.calls, s.hang, s.dir = "kubectl-client-side-apply", 1, map[string]int{}, make(chan struct{}), t.TempDir()
 	write(t, filepath.Join(s.dir, "canary.sh"), strings.Replace(read(t, "scripts/canary.sh"), "/../run-test.sh", "/run-test.sh", 1))
-	write(t, filepath.Join(s.dir, "run-test.sh"), `exit "$(curl -qsG "$STUB_SERVER/run-test.sh" --data-urlencode "args=$*")"`)
+	write(t, filepath.Join(s.dir, "run-test.sh"), `sleep 9 & kill $! && wait $! || (($? == 143)) || exit 9; exit "$(curl -qsG "$STUB_SERVER/run-test.sh" --data-urlencode "args=$*")"`)
 	link(t, stub(t).path, filepath.Join(s.dir, "kubectl"))
 	write(t, filepath.Join(s.dir, "only-in-context"), `#!/bin/sh
 case "$*" in config*|*"--context c "*) exec `+s.dir+`/kubectl "$@" ;; esac
