@@ -131,8 +131,9 @@ list_failed() { # while one of these is in the list, Knative assigns nothing of 
     {{end}}' | awk -v new="$new" '$2 == "False" || ($1 == new && $2 != "True") { print $1 }' | tr '\n' ' ') || return 1
   failed=${failed% }
 }
-# run starts a job in a process group of its own. Bash hears a signal at once only while it waits like this.
-run() { set -m; "$@" </dev/null & set +m; wait $!; }
+# run starts a job in a process group of its own, and with the signals that finish ignores: run-test.sh needs them. Bash
+# hears a signal at once only while it waits like this.
+run() { set -m; (trap - HUP INT QUIT PIPE TERM && exec "$@" </dev/null) & set +m; wait $!; }
 ask() { # run-test.sh for the path $1
   run bash "$scripts/../run-test.sh" ${context:+--context "$context"} --path "$1" --wait "$wait" "${@:2}" \
     ${options[@]+"${options[@]}"} ${curl[@]+"${curl[@]}"}

@@ -19,8 +19,6 @@ import (
 
 // TestE2ECanary releases good and bad revisions on the cluster, each Service by
 // itself, while things happen to the Service, the cluster and the canary.
-//
-//	go test -count=1 -tags e2e -run E2ECanary -v -timeout 30m ./test
 func TestE2ECanary(t *testing.T) {
 	w := newWalk(t)
 	observed := w.settings(t, "config-observability", "request-metrics-protocol", "prometheus")
