@@ -167,7 +167,7 @@ func TestChange(t *testing.T) {
 		status                        int
 		says                          string
 	}{
-		{"PUT", "w1=100", "User-Agent", "curl", 200, "w1=100"}, // the hundredth revision
+		{"PUT", percents("v", 100), "User-Agent", "curl", 200, "v0=100,"}, // the hundredth revision
 		{"PUT", "v1=100", "Origin", "http://localhost:8080", 200, "v1=100"},
 		{"PUT", "v1=100", "Sec-Fetch-Site", "same-site", 403, "cross-origin request detected"}, // another tag's host
 		{"PUT", "v1=100", "Origin", "http://example.com", 403, "cross-origin request detected"},
