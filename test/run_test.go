@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -21,10 +22,11 @@ import (
 type run struct {
 	name    string
 	script  string // run-test.sh unless given
-	args    string // //GATEWAY stands for the address of the gateway, in env as well
+	args    string
 	cluster *cluster
 	answers answers
-	host    string // routeHost unless given
+	gateway http.Handler // in place of answers
+	host    string       // routeHost, or localhost without a cluster, unless given
 	env     []string
 	code    int
 	out     string // standard output, with … for what differs from run to run; of many requests without the first line
@@ -38,49 +40,42 @@ func check(t *testing.T, runs []run) {
 	for _, r := range runs {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			got := r.start(t, stub(t))
-			if got.code != r.code || !like(r.out, got.stdout) || !like(r.err, got.stderr) {
-				t.Errorf("got\n%v\nwant\n%v", got, result{r.code, r.out, r.err})
-			}
+			r.check(t, stub(t))
 		})
 	}
 }
 
-func (r run) start(t *testing.T, k kubectl) result {
+func (r run) check(t *testing.T, k kubectl) {
 	t.Helper()
-	path := "/"
+	path, host, server, env := "/", cmp.Or(r.host, routeHost), "http://"+closedPort(t), r.env
 	if _, after, ok := strings.Cut(r.args, "--path "); ok {
 		path, _, _ = strings.Cut(after, " ")
 	}
 	if r.cluster == nil {
-		r.host = cmp.Or(r.host, "localhost")
-	}
-	gateway := httptest.NewServer(r.answers.handler(t, cmp.Or(r.host, routeHost), path))
-	defer gateway.Close()
-	address := gateway.Listener.Addr().String()
-	env := []string{"GATEWAY=" + address}
-	if r.cluster == nil {
-		env = append(env, "DOMAIN_NAME="+r.host)
-	}
-	for _, e := range r.env {
-		env = append(env, strings.ReplaceAll(e, "//GATEWAY", "//"+address))
-	}
-	server := "http://" + closedPort(t)
-	if r.cluster != nil {
+		host = cmp.Or(r.host, "localhost")
+		env = append([]string{"DOMAIN_NAME=" + host}, env...)
+	} else {
 		api := httptest.NewServer(r.cluster)
 		defer api.Close()
 		server = api.URL
 	}
+	if r.gateway == nil {
+		r.gateway = r.answers.handler(t, host, path)
+	}
+	gateway := httptest.NewServer(r.gateway)
+	defer gateway.Close()
 	tmp := t.TempDir()
-	args := strings.Fields(strings.ReplaceAll(r.args, "//GATEWAY", "//"+address))
-	got := runAgainst(t, k, server, "./"+cmp.Or(r.script, "run-test.sh"), args, append(env, "TMPDIR="+tmp))
+	env = append([]string{"GATEWAY=" + gateway.Listener.Addr().String(), "TMPDIR=" + tmp}, env...)
+	got := runAgainst(t, k, server, "./"+cmp.Or(r.script, "run-test.sh"), strings.Fields(r.args), env)
 	noneLeft(t, tmp)
 	got.stderr = strings.ReplaceAll(got.stderr, "run-test.sh: ", "")
-	got.stderr = regexp.MustCompile(`(?m)^waiting for .*\n`).ReplaceAllString(got.stderr, "") // on a slow machine
+	got.stderr = regexp.MustCompile(`(?m)^waiting for .*\n|^.* Killed .*\n`).ReplaceAllString(got.stderr, "") // of a slow machine, and of bash
 	if first, rest, ok := strings.Cut(got.stdout, "\n\n"); ok && strings.Contains(first, " requests to ") {
 		got.stdout = rest
 	}
-	return got
+	if got.code != r.code || !like(r.out, got.stdout) || !like(r.err, got.stderr) {
+		t.Errorf("%s: got\n%v\nwant\n%v", r.name, got, result{r.code, r.out, r.err})
+	}
 }
 
 // like tells if got is want, with anything in the place of each … on its line.
@@ -98,18 +93,13 @@ func (r result) String() string {
 	return fmt.Sprintf("exit %d\n-- stdout --\n%s-- stderr --\n%s", r.code, r.stdout, r.stderr)
 }
 
-// kubectl is a way to run kubectl; the zero kubectl is none.
+// kubectl is a way to run kubectl.
 type kubectl struct{ name, path string }
 
 func stub(t *testing.T) kubectl {
-	path, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path, _ := os.Executable()
 	return kubectl{"stub", path}
 }
-
-func kubectls(t *testing.T) []kubectl { return []kubectl{stub(t)} }
 
 // scriptTools are the programs that the scripts call, but for kubectl.
 var scriptTools = []string{"awk", "bash", "cat", "curl", "dirname", "grep", "mktemp", "mv", "readlink", "rm", "sed", "sh", "sleep", "stty", "tail", "tr"}
@@ -127,9 +117,7 @@ func command(t *testing.T, k kubectl, server, script string, args, env []string)
 		os.ReadFile(name)
 	}
 	path, home := tools(t, scriptTools...), t.TempDir()
-	if k.path != "" {
-		link(t, k.path, filepath.Join(path, "kubectl"))
-	}
+	link(t, k.path, filepath.Join(path, "kubectl"))
 	write(t, filepath.Join(home, ".curlrc"), "include\n") // must not matter
 	config := filepath.Join(home, "config")
 	write(t, config, `{"apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -137,6 +125,7 @@ func command(t *testing.T, k kubectl, server, script string, args, env []string)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "bash", append([]string{script}, args...)...)
+	cmd.Stdin = strings.NewReader("42\n")
 	cmd.Env = append([]string{"PATH=" + path, "HOME=" + home, "KUBECONFIG=" + config, "STUB_SERVER=" + server}, env...)
 	return cmd
 }
