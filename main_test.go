@@ -57,7 +57,6 @@ func TestExitStatus(t *testing.T) {
 		{nil, []string{"serve"}, 2, `rest-api-go: unexpected argument "serve": rest-api-go takes no arguments; `},
 		{[]string{"PORT=" + port}, nil, 1, "rest-api-go: PORT: listen tcp :" + port + ": bind: address already in use\n"},
 		{nil, []string{"-h"}, 0, "rest-api-go serves stock prices"},
-		{nil, []string{"--help"}, 0, "rest-api-go serves stock prices"},
 	} {
 		cmd := command(test.env, test.args...)
 		out, _ := cmd.CombinedOutput()
@@ -135,8 +134,6 @@ func TestRun(t *testing.T) {
 	}{
 		{"nothing set", "", "/", "200 NOT SPECIFIED Welcome to the NOT SPECIFIED app! \n",
 			[]string{`level=INFO msg=serving url=http://localhost:`, ` revision="NOT SPECIFIED" prices="sample of 2025-05-22"`}},
-		{"a revision has no rehearsal", "RESOURCE=v1", "/rehearsal",
-			"404 v1 v1 no such path, require /, /v1/{ticker} or /stock/{ticker}\n", nil},
 		{"a rehearsal", "RESOURCE=x SPLIT=v1=0,v2=100", "/v2/aapl",
 			"200 stock-service-example-v2 v2 price for ticker AAPL is 201.36\n", []string{`revision="v1=0,v2=100"`}},
 		{"a provider out of reach", "RESOURCE=v1 QUOTE_URL=" + dead.URL + "/{ticker}", "/v1/AAPL",
