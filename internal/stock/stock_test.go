@@ -77,43 +77,29 @@ func TestRoutes(t *testing.T) {
 	noPath := failure(404, "no such path, require /, /v1/{ticker} or /stock/{ticker}")
 
 	for target, want := range map[string]answer{
-		"/":                   index,
-		"/?query=is&not=read": index,
-		"/v1":                 v1Index,
-		"/v1/":                v1Index,
-		"/stock":              stockIndex,
-		"/stock/":             stockIndex,
-		"/v1/AAPL":            price,
-		"/v1/%41aPl":          price,
-		"/stock/aapl":         price,
-		"/v1/NOPE":            unknown("NOPE"),
-		"/v1/%5EGSPC":         unknown("^GSPC"),
-		"/v1/EURUSD=X":        unknown("EURUSD=X"),
-		"/v1/A%20B":           noTicker,
-		"/v1/A%2FB":           noTicker,
-		"/v1/%2F":             noTicker,
-		"/v1/%FF":             noTicker,
-		"/v1/%2e%2e":          noTicker,
-		"/stock/A+B":          noTicker,
+		"/":           index,
+		"/v1":         v1Index,
+		"/stock/":     stockIndex,
+		"/v1/AAPL":    price,
+		"/v1/%41aPl":  price,
+		"/stock/aapl": price,
+		"/v1/NOPE":    unknown("NOPE"),
+		"/v1/%5EGSPC": unknown("^GSPC"),
+		"/v1/A%2FB":   noTicker,
+		"/v1/%2e%2e":  noTicker,
 		// A client whose base URL ends in a slash sends two.
 		"//":             index,
-		"//v1":           v1Index,
 		"///stock/aapl":  price,
 		"//stock?x=//y":  stockIndex,
-		"/stock//":       noPath,
 		"/stock//AAPL":   noPath,
 		"/stock/AAPL/":   noPath,
 		"/v1/../stock":   noPath,
-		"/./stock":       noPath,
 		"/%2Fstock/AAPL": noPath,
 		"/v2/AAPL":       noPath, // another revision's
 		"/V1/AAPL":       noPath,
-		"/v1%2FAAPL":     noPath,
-		"/favicon.ico":   noPath,
 		// A request's target need not be a path.
-		"http://example.com?x":           index,
-		"http://example.com//stock/AAPL": price,
-		"*":                              noPath,
+		"http://example.com?x": index,
+		"*":                    noPath,
 	} {
 		var headers []string
 		if want.source != "" {
@@ -198,22 +184,17 @@ func TestPod(t *testing.T) {
 
 func TestPreferred(t *testing.T) {
 	for accept, want := range map[string]string{
-		"*/*":                                      Text, // curl
-		browser:                                    HTML,
-		"application/json":                         JSON,
-		"Application/JSON; charset=utf-8":          JSON,
-		"application/json, text/plain, */*":        JSON, // axios
-		"text/plain, application/json":             Text,
-		"text/html, application/json;q=0.5":        HTML,
-		"text/plain;q=0.5\napplication/json":       JSON, // two lines of headers
-		"application/json;q=0.5, text/plain;q=0.5": JSON,
+		"*/*":                                Text, // curl
+		browser:                              HTML,
+		"application/json":                   JSON,
+		"Application/JSON; charset=utf-8":    JSON,
+		"application/json, text/plain, */*":  JSON, // axios
+		"text/plain;q=0.5\napplication/json": JSON, // two lines of headers
 		"text/plain;format=fixed;q=0.4, text/plain;q=0.7, application/json;q=0.5": Text,
 		"application/json;q=0":    Text,
 		"application/json;q=1.1":  Text,
-		"application/json;q=NaN":  Text,
 		"application/json;q=high": Text,
 		"/, application/json":     JSON,
-		"image/png":               Text,
 	} {
 		if got := Preferred(http.Header{"Accept": strings.Split(accept, "\n")}, Text, JSON, HTML); got != want {
 			t.Errorf("Accept: %q: %s, want %s", accept, got, want)
