@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,23 +57,19 @@ type ksvc struct {
 }
 
 func (s ksvc) object() object {
-	s.latest, s.url = cmp.Or(s.latest, "v3"), cmp.Or(s.url, "http://"+routeHost)
-	s.edited = cmp.Or(s.edited, 1)
-	s.status = cmp.Or(s.status, strings.ReplaceAll(s.spec, "@latest", s.latest))
+	s.latest, s.edited, s.url = cmp.Or(s.latest, "v3"), cmp.Or(s.edited, 1), cmp.Or(s.url, "http://"+routeHost)
 	status := object{
 		"observedGeneration": cmp.Or(s.seen, s.edited), "latestCreatedRevisionName": s.latest, "url": s.url,
 		"conditions": []any{object{"type": "ConfigurationsReady", "status": "True"}, condition("Ready", cmp.Or(s.ready, "True")),
 			condition("RoutesReady", cmp.Or(s.routes, s.ready, "True"))},
-		"traffic": entries(s.status, s.url),
+		"traffic": entries(cmp.Or(s.status, strings.ReplaceAll(s.spec, "@latest", s.latest)), s.url),
 	}
 	if s.url == "-" {
 		delete(status, "url")
 	}
 	return object{
-		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
+		"apiVersion": "serving.knative.dev/v1", "kind": "Service", "spec": object{"traffic": entries(s.spec, "")}, "status": status,
 		"metadata": object{"name": "stock-service-example", "namespace": "default", "generation": s.edited},
-		"spec":     object{"traffic": entries(s.spec, "")},
-		"status":   status,
 	}
 }
 
@@ -91,18 +87,15 @@ func entries(traffic, url string) []any {
 	all := []any{}
 	for entry := range strings.FieldsSeq(traffic) {
 		part := strings.Split(entry, ",")
-		e := object{"revisionName": part[0]}
+		e := object{"revisionName": part[0], "latestRevision": part[0] == "@latest"}
 		if part[0] == "@latest" {
-			e = object{"latestRevision": true}
+			delete(e, "revisionName")
 		}
 		if percent, _ := strconv.Atoi(part[2]); percent > 0 {
 			e["percent"] = percent
 		}
 		if part[1] != "" {
-			e["tag"] = part[1]
-			if url != "" {
-				e["url"] = strings.Replace(url, "://", "://"+part[1]+"-", 1)
-			}
+			e["tag"], e["url"] = part[1], strings.Replace(url, "://", "://"+part[1]+"-", 1)
 		}
 		all = append(all, e)
 	}
@@ -110,25 +103,14 @@ func entries(traffic, url string) []any {
 }
 
 // gateway is the ingress gateway's Service: the addresses of its load balancer,
-// IPs or names, and its ports, NAME:PORT each.
+// ip=ADDRESS or hostname=NAME each, and its ports, NAME=PORT each.
 func gateway(addresses, ports string) object {
-	ingress, all := []any{}, []any{}
-	for a := range strings.FieldsSeq(addresses) {
-		key := "hostname"
-		if net.ParseIP(a) != nil {
-			key = "ip"
-		}
-		ingress = append(ingress, object{key: a})
+	list := func(text, entry string) json.RawMessage {
+		entries := regexp.MustCompile(`(\S+)=(\S+)`).ReplaceAllString(text, entry)
+		return json.RawMessage("[" + strings.ReplaceAll(entries, " ", ",") + "]")
 	}
-	for p := range strings.FieldsSeq(ports) {
-		name, port, _ := strings.Cut(p, ":")
-		number, _ := strconv.Atoi(port)
-		all = append(all, object{"name": name, "port": number})
-	}
-	return object{
-		"apiVersion": "v1", "kind": "Service", "metadata": object{"name": "istio-ingressgateway", "namespace": "istio-system"},
-		"spec": object{"ports": all}, "status": object{"loadBalancer": object{"ingress": ingress}},
-	}
+	return object{"kind": "Service", "spec": object{"ports": list(ports, `{"name":"$1","port":$2}`)},
+		"status": object{"loadBalancer": object{"ingress": list(addresses, `{"$1":"$2"}`)}}}
 }
 
 // cluster is what the stand-in API server knows.
@@ -152,10 +134,8 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case coreAPI + "/namespaces/default/pods":
 		items := []object{}
 		if reason, message, ok := strings.Cut(c.pods, " "); ok && strings.HasSuffix(r.FormValue("labelSelector"), "=v3") {
-			items = append(items, object{"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "p"}, "status": object{"containerStatuses": []any{
-				object{"state": object{"running": object{"startedAt": "2026-11-27T00:00:00Z"}}},
-				object{"state": object{"waiting": object{"reason": reason, "message": message}}},
-			}}})
+			states := []any{object{"state": object{"running": object{}}}, object{"state": object{"waiting": object{"reason": reason, "message": message}}}}
+			items = append(items, object{"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "p"}, "status": object{"containerStatuses": states}})
 		}
 		reply(w, 200, list(items))
 	case coreAPI + "/namespaces/istio-system/services/istio-ingressgateway":

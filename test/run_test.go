@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -101,9 +100,6 @@ func stub(t *testing.T) kubectl {
 	return kubectl{"stub", path}
 }
 
-// scriptTools are the programs that the scripts call, but for kubectl.
-var scriptTools = []string{"awk", "bash", "cat", "curl", "dirname", "grep", "mktemp", "mv", "readlink", "rm", "sed", "sh", "sleep", "stty", "tail", "tr"}
-
 func runAgainst(t *testing.T, k kubectl, server, script string, args, env []string) result {
 	t.Helper()
 	return finished(t, command(t, k, server, script, args, env))
@@ -111,12 +107,10 @@ func runAgainst(t *testing.T, k kubectl, server, script string, args, env []stri
 
 // command reads the scripts, so that go test sees when they have changed.
 func command(t *testing.T, k kubectl, server, script string, args, env []string) *exec.Cmd {
-	here, _ := os.Getwd()
-	scripts, _ := filepath.Glob(here + "/scripts/*")
-	for _, name := range append(scripts, here+"/run-test.sh", here+"/latest-run-test.sh") {
-		os.ReadFile(name)
+	for _, name := range glob(t, "scripts/*", "*run-test.sh") {
+		read(t, name)
 	}
-	path, home := tools(t, scriptTools...), t.TempDir()
+	path, home := tools(t), t.TempDir()
 	link(t, k.path, filepath.Join(path, "kubectl"))
 	write(t, filepath.Join(home, ".curlrc"), "include\n") // must not matter
 	config := filepath.Join(home, "config")
@@ -130,10 +124,11 @@ func command(t *testing.T, k kubectl, server, script string, args, env []string)
 	return cmd
 }
 
-// tools returns a folder with these programs and no others.
-func tools(t *testing.T, names ...string) string {
+// tools returns a folder with the programs that the scripts call, but for
+// kubectl, and no others.
+func tools(t *testing.T) string {
 	dir := t.TempDir()
-	for _, name := range names {
+	for name := range strings.FieldsSeq("awk bash cat curl dirname grep mktemp mv readlink rm sed sh sleep stty tail tr") {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			t.Skipf("%s is not installed, which the scripts need", name)
@@ -160,24 +155,22 @@ func finished(t *testing.T, cmd *exec.Cmd) result {
 // noneLeft fails if a process with that TMPDIR still runs, or left a file in it.
 func noneLeft(t *testing.T, tmp string) {
 	t.Helper()
-	left := func() (all []string) {
+	var left []string
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		left = nil
 		environs, _ := filepath.Glob("/proc/[0-9]*/environ")
 		for _, path := range environs {
-			if environ, _ := os.ReadFile(path); bytes.Contains(environ, []byte("TMPDIR="+tmp+"\x00")) {
+			if environ, _ := os.ReadFile(path); strings.Contains(string(environ), "TMPDIR="+tmp+"\x00") {
 				command, _ := os.ReadFile(filepath.Dir(path) + "/cmdline")
-				all = append(all, string(bytes.ReplaceAll(command, []byte{0}, []byte(" "))))
+				left = append(left, string(command))
 			}
 		}
-		return all
-	}
-	for end := time.Now().Add(5 * time.Second); len(left()) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Errorf("processes are left:\n%s", strings.Join(left(), "\n"))
+		if left == nil {
 			break
 		}
 	}
-	if files, _ := os.ReadDir(tmp); len(files) > 0 {
-		t.Errorf("%v is left", files)
+	if files, _ := os.ReadDir(tmp); left != nil || len(files) > 0 {
+		t.Errorf("left are the processes %q and the files %v", left, files)
 	}
 }
 

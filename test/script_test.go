@@ -12,22 +12,11 @@ import (
 )
 
 const (
-	pinned = "v1,,50 v2,,50"
-	half   = "v1,v1,50 v2,v2,50 @latest,latest,0"
-	halves = `REVISION  TAG     EXPECTED  OBSERVED  COUNT
-v1        v1           50%     50.0%     10  #####
-v2        v2           50%     50.0%     10  #####
-v3        latest        0%      0.0%      0
-
-ok: no request failed, and each share fits its percentage: 5% to 95% passes for 50%
-`
-	split = `REVISION  TAG  EXPECTED  OBSERVED  COUNT
-v1                  50%     50.0%     10  #####
-v2                  50%     50.0%     10  #####
-`
-	only1 = `REVISION  TAG  EXPECTED  OBSERVED  COUNT
-v1                 100%    100.0% …  ##########
-`
+	pinned  = "v1,,50 v2,,50"
+	half    = "v1,v1,50 v2,v2,50 @latest,latest,0"
+	halves  = "…\nv1        v1           50%     50.0%     10  #####\nv2 …\nv3        latest        0%      0.0%      0\n\nok: …\n"
+	split   = "…\nv1                  50%     50.0%     10  #####\nv2                  50%     50.0%     10  #####\n"
+	only1   = "…\nv1                 100%    100.0% …  ##########\n"
 	fits1   = "\nok: no request failed, and each share fits its percentage\n"
 	welcome = "Welcome to the v1 app! \n"
 	service = "Service stock-service-example in namespace default"
@@ -77,15 +66,14 @@ func TestScriptsWithoutCluster(t *testing.T) {
 
 // What it cannot try is told in one line, with 2, and nothing is sent.
 func TestScriptRefuses(t *testing.T) {
-	type refusal struct{ args, env, stderr string }
-	refusals := []refusal{
-		{"1 2", "", "the number of requests is 1, and then 2: see --help"},
-		{"--wihtin 3", "", "there is no option --wihtin: see --help"},
-		{"5 --tag", "", `--tag is a name, not "": see --help`},
-		{"--expect v1=60,v2=60", "", "the percentages of --expect v1=60,v2=60 add up to 120: see --help"},
-		{"--expect v1=100", "", "--expect is for no cluster: set GATEWAY and DOMAIN_NAME"},
-		{"--tag x", "DOMAIN_NAME=localhost", "set DOMAIN_NAME to the tag's host (rehearsed: x.localhost), without --tag"},
-		{"5", "TMPDIR=/nowhere", "cannot make a folder there: set TMPDIR to another"},
+	refusals := []run{
+		{args: "1 2", err: "the number of requests is 1, and then 2: see --help\n"},
+		{args: "--wihtin 3", err: "there is no option --wihtin: see --help\n"},
+		{args: "5 --tag", err: "--tag is a name, not \"\": see --help\n"},
+		{args: "--expect v1=60,v2=60", err: "the percentages of --expect v1=60,v2=60 add up to 120: see --help\n"},
+		{args: "--expect v1=100", env: []string{"DOMAIN_NAME="}, err: "--expect is for no cluster: set GATEWAY and DOMAIN_NAME\n"},
+		{args: "--tag x", err: "set DOMAIN_NAME to the tag's host (rehearsed: x.localhost), without --tag\n"},
+		{args: "5", env: []string{"TMPDIR=/nowhere"}, err: "mktemp: …\ncannot make a folder there: set TMPDIR to another\n"},
 	}
 	for option, values := range map[string]string{
 		"--requests is a whole number from 1 to 99999": "0 1.5 08 100000",
@@ -100,16 +88,13 @@ func TestScriptRefuses(t *testing.T) {
 	} {
 		for value := range strings.FieldsSeq(values) {
 			name, _, _ := strings.Cut(option, " ")
-			refusals = append(refusals, refusal{name + " " + value, "", option + `, not "` + value + `": see --help`})
+			refusals = append(refusals, run{args: name + " " + value, err: option + `, not "` + value + "\": see --help\n"})
 		}
 	}
-	for _, tt := range refusals {
-		got := runAgainst(t, stub(t), "http://"+closedPort(t), "./run-test.sh", strings.Fields(tt.args), []string{tt.env})
-		last := got.stderr[strings.LastIndex("\n"+strings.TrimSpace(got.stderr), "\n"):] // behind mktemp's own words
-		if got.code != 2 || got.stdout != "" || !like("run-test.sh: "+tt.stderr+"\n", last) {
-			t.Errorf("%s %s: got\n%v\nwant\n%s", tt.args, tt.env, got, tt.stderr)
-		}
+	for i := range refusals {
+		refusals[i].name, refusals[i].code = refusals[i].args, 2
 	}
+	check(t, refusals)
 	for _, shell := range []string{"dash", "zsh", "busybox sh"} {
 		words := append(strings.Fields(shell), "run-test.sh", "20")
 		out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
@@ -121,15 +106,13 @@ func TestScriptRefuses(t *testing.T) {
 
 // The Service before, while and after the requests are sent.
 func TestScriptsWaitForService(t *testing.T) {
-	before := ksvc{spec: "v1,,100", edited: 2}
-	v1 := answers{from("v1")}
-	away := func(from, to int) func(int, *http.Request) bool {
-		return func(n int, r *http.Request) bool { return n >= from && n <= to }
-	}
+	before, v1 := ksvc{spec: "v1,,100", edited: 2}, answers{from("v1")}
+	away := func(n int, r *http.Request) bool { return n > 1 }
+	awayForShort := func(n int, r *http.Request) bool { return n == 2 || n == 3 }
 	rolling := func(share, rest string) ksvc {
 		return ksvc{spec: half, status: "v1,v1,50 v2,v2,50 v2,latest," + rest + " v3,latest," + share, ready: "Unknown RolloutInProgress x"}
 	}
-	check(t, []run{
+	runs := []run{
 		{name: "until the last apply is taken up", args: "20", cluster: serving(
 			ksvc{spec: half, status: "v1,,100", edited: 2, seen: 1},
 			ksvc{spec: half, status: "v1,,100", edited: 2, ready: "Unknown OutOfDate"},
@@ -139,8 +122,8 @@ func TestScriptsWaitForService(t *testing.T) {
 		{name: "a Service that is edited meanwhile is not judged", args: "20", cluster: serving(before, ksvc{spec: half, status: "v1,,100", edited: 3, seen: 2, ready: "Unknown"}),
 			answers: v1, code: 1, out: only1, err: edited},
 		{name: "one whose Ready is Unknown for a moment, or that kubectl cannot get, is", args: "20", answers: v1, out: only1 + fits1,
-			cluster: &cluster{states: []ksvc{before, {spec: "v1,,100", edited: 2, ready: "Unknown IngressNotConfigured"}}, fault: away(2, 3)}},
-		{name: "but not any more", args: "20", answers: v1, code: 1, out: only1, cluster: &cluster{states: []ksvc{before}, fault: away(2, 999)},
+			cluster: &cluster{states: []ksvc{before, {spec: "v1,,100", edited: 2, ready: "Unknown IngressNotConfigured"}}, fault: awayForShort}},
+		{name: "but not any more", args: "20", answers: v1, code: 1, out: only1, cluster: &cluster{states: []ksvc{before}, fault: away},
 			err: "the shares are not judged, since kubectl cannot get " + service + " again: Error from server (InternalError): etcd is away\n"},
 		{name: "kubectl's own words come first", env: []string{"SVC_NAME=nope"}, cluster: serving(before), code: 2,
 			answers: both, err: "Error from server (NotFound): \"nope\" not found\nkubectl cannot get Service nope in namespace default\n"},
@@ -157,48 +140,51 @@ func TestScriptsWaitForService(t *testing.T) {
 		{name: "a split that the gateway has not confirmed", args: "20 --wait 0", answers: both, code: 1, cluster: serving(ksvc{spec: pinned, ready: "Unknown IngressNotConfigured x"}),
 			out: "REVISION  TAG  OBSERVED  COUNT\nv1                50.0%     10  #####\nv2                50.0%     10  #####\n",
 			err: notAsIs + "IngressNotConfigured: x (the gateway has not confirmed it: look at the pods of net-istio, net-kourier or what yours has)\n"},
-		{name: "a name that is taken, and no traffic at all", args: "--wait 0", answers: both, code: 1, out: welcome, cluster: serving(ksvc{spec: pinned, status: " ", ready: "False RevisionNameTaken x"}),
-			err: notAsIs + "RevisionNameTaken: x (no percentage moves until the template has a name of its own)\n"},
-		{name: "a revision that is missing", args: "--wait 0", answers: both, code: 1, out: welcome, cluster: serving(ksvc{spec: pinned, status: "v1,,100", ready: "False RevisionMissing x"}),
-			err: notAsIs + "RevisionMissing: x (no percentage moves while one is for a revision that is not there or not ready)\n"},
-		{name: "a revision that is listed twice", args: "20 --wait 0", answers: both, code: 1, out: split, cluster: serving(ksvc{spec: "v1,,30 v1,,20 v2,,50", status: pinned, ready: "Unknown TrafficNotMigrated x"}),
-			err: notAsIs + "TrafficNotMigrated: x (list each revision once)\n"},
-		{name: "another traffic than the spec's, in words", args: "1 --wait 0", answers: both, code: 1, out: welcome, cluster: serving(ksvc{spec: half, status: "v1,,100"}),
-			err: notAsIs + "its route has 100% for v1, and its spec asks for 50% for v1 with the tag v1, 50% for v2 with the tag v2, 0% for v3 with the tag latest\n"},
 		{name: "a gradual rollout is shown, and not judged", args: "20", answers: both, code: 1, err: moving,
 			cluster: serving(ksvc{spec: "@latest,,100 @latest,latest,0", status: "v1,,60 v3,,40 v1,latest,60 v3,latest,40", ready: "Unknown RolloutInProgress x"}),
 			out:     "…\nv1        latest       60%     50.0%     10  #####\nv3        latest       40%      0.0%      0\nv2                      0%     50.0%     10  #####\n"},
 		{name: "but where only the tag is rolled out, and the traffic is pinned", args: "20", answers: both, out: halves, cluster: serving(rolling("10", "90"), rolling("90", "10"))},
 		{name: "and at that tag, not", args: "20", script: "latest-run-test.sh", answers: answers{from("v3")}, host: "latest-" + routeHost, code: 1, err: moving,
 			cluster: serving(rolling("10", "90")), out: "…\nv2        latest       90%      0.0%      0\nv3        latest       10%    100.0%     20  ##########\n"},
-	})
+	}
+	for _, tt := range []struct{ spec, status, ready, says string }{
+		{pinned, " ", "False RevisionNameTaken x", "RevisionNameTaken: x (no percentage moves until the template has a name of its own)"},
+		{pinned, "v1,,100", "False RevisionMissing x", "RevisionMissing: x (no percentage moves while one is for a revision that is not there or not ready)"},
+		{"v1,,30 v1,,20 v2,,50", pinned, "Unknown TrafficNotMigrated x", "TrafficNotMigrated: x (list each revision once)"},
+		{half, "v1,,100", "", "its route has 100% for v1, and its spec asks for 50% for v1 with the tag v1, 50% for v2 with the tag v2, 0% for v3 with the tag latest"},
+	} {
+		runs = append(runs, run{name: tt.says, args: "--wait 0", cluster: serving(ksvc{spec: tt.spec, status: tt.status, ready: tt.ready}),
+			answers: both, code: 1, out: welcome, err: notAsIs + tt.says + "\n"})
+	}
+	check(t, runs)
 }
 
 func TestScriptFindsGateway(t *testing.T) {
 	const inside, own, set = "http://stock-service-example.default.svc.cluster.local", "http://" + routeHost, "GATEWAY=127.0.0.97:1"
 	_, port, _ := net.SplitHostPort(closedPort(t))
 	for name, tt := range map[string]struct {
-		env         string
-		gateway     object
-		url         string // of the route
-		to, through string
-		code        int
-		err         string
+		env     string
+		gateway object
+		url     string // of the route
+		to      string // the URL of the requests, if another
+		through string
+		code    int
+		err     string
 	}{
-		"the load balancer's IP":                     {through: "127.0.0.99", gateway: gateway("127.0.0.99", "http2:80 https:443"), err: "pods --namespace istio-system\n"},
-		"its IPv6 address":                           {through: "[::1]", gateway: gateway("::1", "http2:80")},
-		"its hostname":                               {through: "localhost", gateway: gateway("localhost", "http2:80")},
-		"a port of its own, by its name":             {through: "127.0.0.99:8080", gateway: gateway("127.0.0.99", "status:15021 http2:8080 http:9090 https:8443")},
-		"http, where there is no http2":              {through: "127.0.0.99:9090", gateway: gateway("127.0.0.99", "https:8443 http:9090")},
-		"https of a route of https":                  {through: "127.0.0.99:8443", gateway: gateway("127.0.0.99", "http2:8080 https:8443"), url: "https://" + routeHost},
-		"its first address that can be connected to": {through: "localhost:" + port, gateway: gateway("127.0.0.1 localhost", "http2:"+port)},
+		"the load balancer's IP":                     {through: "127.0.0.99", gateway: gateway("ip=127.0.0.99", "http2=80 https=443"), err: "pods --namespace istio-system\n"},
+		"its IPv6 address":                           {through: "[::1]", gateway: gateway("ip=::1", "http2=80")},
+		"its hostname":                               {through: "localhost", gateway: gateway("hostname=localhost", "http2=80")},
+		"a port of its own, by its name":             {through: "127.0.0.99:8080", gateway: gateway("ip=127.0.0.99", "status=15021 http2=8080 http=9090 https=8443")},
+		"http, where there is no http2":              {through: "127.0.0.99:9090", gateway: gateway("ip=127.0.0.99", "https=8443 http=9090")},
+		"https of a route of https":                  {through: "127.0.0.99:8443", gateway: gateway("ip=127.0.0.99", "http2=8080 https=8443"), url: "https://" + routeHost},
+		"its first address that can be connected to": {through: "localhost:" + port, gateway: gateway("ip=127.0.0.1 hostname=localhost", "http2="+port)},
 		"GATEWAY as a URL":                           {env: "GATEWAY=https://127.0.0.97:1/", to: "https://" + routeHost, through: "127.0.0.97:1", err: "set GATEWAY to an address of the gateway, with http:// where it takes no https\n"},
 		"GATEWAY as an IPv6 address":                 {env: "GATEWAY=::1", through: "[::1]"},
-		"a host of one's own":                        {env: "DOMAIN_NAME=stocks.example.org", to: "http://stocks.example.org", through: "127.0.0.99", gateway: gateway("127.0.0.99", "http2:80")},
+		"a host of one's own":                        {env: "DOMAIN_NAME=stocks.example.org", to: "http://stocks.example.org", through: "127.0.0.99", gateway: gateway("ip=127.0.0.99", "http2=80")},
 		"a route inside the cluster, by GATEWAY":     {env: set, url: inside, through: "127.0.0.97:1"},
 		"or from a pod":                              {env: "KUBERNETES_SERVICE_HOST=10.0.0.1", url: inside, through: inside[7:]},
 		"or not":                                     {url: inside, code: 2, err: inside + " is for the inside of the cluster: start this in a pod, or set GATEWAY to the gateway for the inside (knative-local-gateway of Istio, kourier-internal of Kourier)\n"},
-		"no address": {gateway: gateway("", "http2:80"), code: 2, err: "Service istio-ingressgateway in namespace istio-system has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort or to " +
+		"no address": {gateway: gateway("", "http2=80"), code: 2, err: "Service istio-ingressgateway in namespace istio-system has no load balancer: run \"minikube tunnel\", or set GATEWAY to node:nodePort or to " +
 			"http://localhost:8081 for \"kubectl port-forward -n istio-system service/istio-ingressgateway 8081:80\"\n"},
 		"another gateway's Service": {env: "INGRESSGATEWAY=another", code: 2, err: "Error from server (NotFound): \"another\" not found\n" +
 			"run-test.sh: kubectl cannot get the gateway's Service another in namespace istio-system (of Kourier: INGRESSGATEWAY=kourier INGRESS_NAMESPACE=kourier-system)\n"},

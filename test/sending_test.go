@@ -111,10 +111,7 @@ func TestScriptIsInterrupted(t *testing.T) {
 				t.Cleanup(gateway.Close)
 				t.Cleanup(api.Close)
 				tmp, n := t.TempDir(), map[string]string{"while": "400"}[name]+"20"
-				env := []string{"TMPDIR=" + tmp, "GATEWAY=" + gateway.Listener.Addr().String()}
-				if hangs == 0 {
-					env = append(env, "DOMAIN_NAME=localhost")
-				}
+				env := []string{"TMPDIR=" + tmp, "GATEWAY=" + gateway.Listener.Addr().String(), "DOMAIN_NAME=" + map[int]string{0: "localhost"}[hangs]}
 				cmd := command(t, stub(t), api.URL, "./run-test.sh", []string{n}, env)
 				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 				var stderr strings.Builder
@@ -188,7 +185,7 @@ func TestScriptBesideOtherPrograms(t *testing.T) {
 				path = found
 			}
 			write(t, filepath.Join(dir, tt.program), "#!/bin/sh\n"+strings.ReplaceAll(tt.does, "REAL", path))
-			tt.args, tt.answers, tt.env = "20", both, []string{"PATH=" + dir + ":" + tools(t, scriptTools...)}
+			tt.args, tt.answers, tt.env = "20", both, []string{"PATH=" + dir + ":" + tools(t)}
 			tt.run.check(t, stub(t))
 		})
 	}
