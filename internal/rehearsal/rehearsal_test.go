@@ -55,24 +55,18 @@ func put(handler http.Handler, split string) (int, string) {
 
 // Of a hundred numbers that may be drawn, each target has as many as its percent.
 func TestDrawIsExact(t *testing.T) {
-	for split, want := range map[string]map[string]int{
+	for text, want := range map[string]map[string]int{
 		"v1=100":            {"v1": 100},
 		"v1=40,v2=30,v3=30": {"v1": 40, "v2": 30, "v3": 30},
 		"v1=0,v2=1,v3=99":   {"v2": 1, "v3": 99},
 	} {
-		drawn := 0
-		handler := rehearse(t, split, func(n int) int {
-			if n != 100 {
-				t.Fatalf("%s: drew of %d", split, n)
-			}
-			return drawn
-		})
+		split, _ := ParseSplit(text)
 		count := map[string]int{}
-		for drawn = range 100 {
-			count[strings.TrimPrefix(get(handler, "localhost", "/").Header().Get("X-Revision"), "stock-service-example-")]++
+		for number := range 100 {
+			count[split.drawn(func(n int) int { return number * 100 / n })]++
 		}
 		if !reflect.DeepEqual(count, want) {
-			t.Errorf("%s: %v", split, count)
+			t.Errorf("%s: %v", text, count)
 		}
 	}
 }
@@ -221,29 +215,75 @@ var (
 // Files are the YAMLs, and each has the traffic that its YAML applies. There the
 // template's revision is the latest, which at 0% is only told if it is not named.
 func TestFilesAreTheYAMLs(t *testing.T) {
-	var told []string
+	told, applied := map[string]string{}, map[string]string{}
 	for _, file := range Files {
-		told = append(told, "../../"+file.Name)
-		yaml, err := os.ReadFile("../../" + file.Name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		told["../../"+file.Name] = file.Split + " with the latest " + file.Latest
+	}
+	names, _ := filepath.Glob("../../revision-*.yaml")
+	for _, name := range names {
+		yaml, _ := os.ReadFile(name)
 		latest := template.FindStringSubmatch(string(yaml))[1]
-		targets := target.FindAllStringSubmatch(string(yaml), -1)
 		var split Split
-		for _, m := range targets {
+		for _, m := range target.FindAllStringSubmatch(string(yaml), -1) {
 			tag := cmp.Or(m[1], latest)
 			if named := func(t Target) bool { return t.Tag == tag }; m[2] != "0" || !slices.ContainsFunc(split, named) {
 				percent, _ := strconv.Atoi(m[2])
 				split = append(split, Target{tag, percent})
 			}
 		}
-		if split.String() != file.Split || latest != file.Latest || strings.Count(string(yaml), "percent:") != len(targets) {
-			t.Errorf("%s applies %s with %s as the latest, and not %s with %s", file.Name, split, latest, file.Split, file.Latest)
+		applied[name] = split.String() + " with the latest " + latest
+	}
+	if !reflect.DeepEqual(told, applied) {
+		t.Errorf("Files tell %v, and the YAMLs apply %v", told, applied)
+	}
+}
+
+func TestParseSplit(t *testing.T) {
+	for _, test := range []struct {
+		split string
+		want  Split
+	}{
+		{" v1=50, v2=50,v3=0\n", Split{{"v1", 50}, {"v2", 50}, {"v3", 0}}},
+		{"a=40,b-1=30,latest-2=30", Split{{"a", 40}, {"b-1", 30}, {"latest-2", 30}}},
+		{strings.Repeat("a", 63) + "=100", Split{{strings.Repeat("a", 63), 100}}},
+	} {
+		got, err := ParseSplit(test.split)
+		if err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("%q: %v, %v, want %v", test.split, got, err, test.want)
+		}
+		if again, err := ParseSplit(got.String()); err != nil || !slices.Equal(again, got) {
+			t.Errorf("%q: %s is read as %v, %v", test.split, got, again, err)
 		}
 	}
-	slices.Sort(told)
-	if there, err := filepath.Glob("../../revision-*.yaml"); err != nil || !slices.Equal(there, told) {
-		t.Errorf("there are %q, and %q are told of", there, told)
+}
+
+func TestBadSplits(t *testing.T) {
+	want := map[string]string{
+		"v1=100,":          `"" is not name=percent`,
+		"v1=50 v2=50":      `"v1=50 v2=50" has more than one name=percent: separate them by commas`,
+		"v1=50,v1=50":      `"v1" is named twice`,
+		"v1=33.4,v2=66.6":  `"v1=33.4" is not a whole percent from 0 to 100`,
+		"v1=-1,v2=101":     `"v1=-1" is not a whole percent from 0 to 100`,
+		"v1=101":           `"v1=101" is not a whole percent from 0 to 100`,
+		"v1=40,v2=59":      "the percents add up to 99, not to 100",
+		"latest=100":       `the name "latest" is the tag of the latest revision`,
+		percents("v", 101): "a rehearsal keeps at most 100 revisions",
 	}
+	for _, tag := range []string{"", "a/b", "a\nb", "v1.1", "日本", "ſ", "v_1", "1v", "-v", "v-", "V1", "a b", strings.Repeat("a", 64)} {
+		want["s=50,"+tag+"=50"] = fmt.Sprintf("the name %q is not a DNS label: at most 63 lower-case letters, digits and -, the first a letter, the last no -", tag)
+	}
+	for split, want := range want {
+		if got, err := ParseSplit(split); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, %v, want %s", split, got, err, want)
+		}
+	}
+}
+
+// percents is a split of so many revisions, all but the first at 0%.
+func percents(prefix string, count int) string {
+	split := prefix + "0=100"
+	for i := 1; i < count; i++ {
+		split += fmt.Sprintf(",%s%d=0", prefix, i)
+	}
+	return split
 }
