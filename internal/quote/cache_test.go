@@ -12,10 +12,6 @@ import (
 
 var errBroken = &UpstreamError{Status: 502}
 
-func newCache(ttl time.Duration) *cache {
-	return &NewUpstream(Template{}, nil, ttl, nil).cache
-}
-
 // Many share a fetch of 3 s. Its answer is kept for the TTL, and a failure is not.
 func TestOneFetchForMany(t *testing.T) {
 	for _, test := range []struct {
@@ -31,7 +27,7 @@ func TestOneFetchForMany(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var fetches atomic.Int32
 			var clients sync.WaitGroup
-			c := newCache(test.ttl)
+			c := &NewUpstream(Template{}, nil, test.ttl, nil).cache
 			ask := func() {
 				q, err := c.get("A", func(ticker string) (Quote, error) {
 					if fetches.Add(1) == 1 {
@@ -70,7 +66,7 @@ func TestFlood(t *testing.T) {
 	full := UpstreamError{Status: 503, RetryAfter: "1", Reason: "too many tickers are being fetched"}
 	for _, flood := range []error{nil, ErrUnknown, errBroken} {
 		synctest.Test(t, func(t *testing.T) {
-			c := newCache(time.Hour)
+			c := &NewUpstream(Template{}, nil, time.Hour, nil).cache
 			fetches := func(ticker string) (n int) { // of two who ask
 				for range 2 {
 					c.get(ticker, func(string) (Quote, error) { n++; return Quote{Price: "1"}, nil })
