@@ -21,6 +21,7 @@ import (
 
 	"github.com/knative-sample/rest-api-go/internal/config"
 	"github.com/knative-sample/rest-api-go/internal/quote"
+	"github.com/knative-sample/rest-api-go/internal/rehearsal"
 	"github.com/knative-sample/rest-api-go/internal/stock"
 )
 
@@ -174,11 +175,8 @@ func TestRehearsedFault(t *testing.T) {
 		{"v1=100,v2=0,v3=0", "v1=0,v2=0,v3=0,v4=100", "200 200 500 200 200"},
 		{"v1=100", "v1=0,v2=100,v3=0", "200 500 500 404 500"},
 	} {
-		env := map[string]string{"SPLIT": test.split, "ERROR_RATE": "1"}
-		cfg, err := config.Load(func(name string) string { return env[name] })
-		if err != nil {
-			t.Fatal(err)
-		}
+		split, _ := rehearsal.ParseSplit(test.split)
+		cfg := config.Config{Split: split, Revision: stock.Revision{Fault: stock.Fault{Rate: 1}}}
 		handler := newHandler(cfg, quote.Sample{})
 		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("PUT", "/rehearsal", strings.NewReader(test.put)))
 		var got []string

@@ -33,23 +33,21 @@ func TestFault(t *testing.T) {
 		{"the page is spared", both, "GET", "//", accept, browser, 0, 200, 0},
 		{"what the page asks for is not", both, "GET", "/", accept, JSON, 0, 500, 3 * time.Second},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := httptest.NewRequest(test.method, test.target, nil)
-				r.Header.Set(test.header, test.value)
-				if test.leaves > 0 {
-					ctx, cancel := context.WithTimeout(t.Context(), test.leaves)
-					defer cancel()
-					r = r.WithContext(ctx)
-				}
-				rev := v1
-				rev.Fault = test.fault
-				begin, w := time.Now(), httptest.NewRecorder()
-				New(rev, quote.Sample{}).ServeHTTP(w, r)
-				if took := time.Since(begin); w.Code != test.status || took != test.took {
-					t.Errorf("%d after %v, want %d after %v", w.Code, took, test.status, test.took)
-				}
-			})
+		synctest.Test(t, func(t *testing.T) {
+			r := httptest.NewRequest(test.method, test.target, nil)
+			r.Header.Set(test.header, test.value)
+			if test.leaves > 0 {
+				ctx, cancel := context.WithTimeout(t.Context(), test.leaves)
+				defer cancel()
+				r = r.WithContext(ctx)
+			}
+			rev := v1
+			rev.Fault = test.fault
+			begin, w := time.Now(), httptest.NewRecorder()
+			New(rev, quote.Sample{}).ServeHTTP(w, r)
+			if took := time.Since(begin); w.Code != test.status || took != test.took {
+				t.Errorf("%s: %d after %v, want %d after %v", test.name, w.Code, took, test.status, test.took)
+			}
 		})
 	}
 	bad := v1
