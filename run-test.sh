@@ -39,7 +39,7 @@ die() { say "$@"; exit 2; }
 read_options() {
   requests='' path=/ tag='' rate='' parallel='' timeout=30 within='' wait=60 expect='' revision_header=X-Revision
   allow=0 failures_of='' fail_fast='' enough='' context='' curl_options=()
-  local name pattern what share sum=0 seconds='0\.[0-9]*[1-9]|[1-9][0-9]{0,4}(\.[0-9]+)?' percent='(100|[1-9]?[0-9])'
+  local name pattern what seconds='0\.[0-9]*[1-9]|[1-9][0-9]{0,4}(\.[0-9]+)?' percent='(100|[1-9]?[0-9])'
   while (($#)); do
     case $1 in
       -h | --help) usage; exit ;;
@@ -64,10 +64,6 @@ read_options() {
     shift 2
   done
   requests=${requests:-1}
-  for share in ${expect//,/ }; do sum=$((sum + ${share#*=})); done
-  [[ -z $expect || $sum == 100 ]] || die "the percentages of --expect $expect add up to $sum: see --help"
-  [[ -z $expect || -n $GATEWAY && -n $DOMAIN_NAME ]] || die "--expect is for no cluster: set GATEWAY and DOMAIN_NAME"
-  [[ -z $tag || -z $DOMAIN_NAME ]] || die "set DOMAIN_NAME to the tag's host (rehearsed: $tag.localhost), without --tag"
 }
 
 # prepare makes the folder tmp, which goes in the end, however it ends.
@@ -83,17 +79,15 @@ finish() {
   if [[ -n $sending ]]; then { collect && tally interrupted; } || true; fi
   rm -rf "$tmp"
 }
-# shellcheck disable=SC2046 # they are numbers
-end_jobs() { { kill $(jobs -rp) && wait; } 2>/dev/null || true; }
+end_jobs() { { rm "$tmp/watching"; for job in $(jobs -rp); do kill "$job"; done; wait; } 2>/dev/null || true; }
 
 # send starts curls that share the requests, by a fragment that only counts. A line with the mark ends each answer.
 send() {
-  local i pause body=/dev/null
+  local i body=/dev/null
   if ((requests == 1)); then body=$tmp/body; else printf '%s\n\n' "$requests requests to $url$path through $GATEWAY"; fi
   sending=yes mark="answer $RANDOM$RANDOM"
-  printf -v pause '0.%03d' "$gap"
   for ((i = 0; i < parallel; i++)); do
-    if ((i && gap)); then sleep "$pause"; fi
+    if ((i && gap)); then sleep "$(printf '0.%03d' "$gap")"; fi
     curl --disable ${curl_options[@]+"${curl_options[@]}"} --silent --noproxy '*' --connect-to "::$GATEWAY" --http1.1 \
       --header 'Connection: close' --connect-timeout 3 --max-time "$timeout" --output "$body" --dump-header - \
       --write-out "%{stderr}\n$mark|%{exitcode}|%{http_code}|%{time_connect}|%{time_total}|%{errormsg}|.\n" \
@@ -133,8 +127,8 @@ watch() {
   end_jobs
 }
 every() {
-  trap '' HUP INT QUIT && trap 'kill $!; exit' TERM # at Ctrl-C it is the script that ends it
-  while sleep "$1" & wait $!; do "${@:2}" || true; done
+  trap '' HUP INT QUIT && trap 'kill $!; exit' TERM # at Ctrl-C it is the script that ends it, and TERM may be ignored
+  while [[ -f $tmp/watching ]]; do sleep "$1" & wait $!; "${@:2}" || true; done
 }
 
 # refresh counts, draws the table, and ends the curls when nothing answers or the failures decide.
@@ -142,7 +136,7 @@ refresh() {
   if [[ -f $tmp/changed ]]; then collect changed && mv "$tmp/changed" "$tmp/expected"; else collect; fi
   IFS='|' read -r _ silent _ <"$tmp/answers"
   if ((silent >= 5)); then kill "${curls[@]}"; fi
-  if [[ $columns == 0 && -z $fail_fast ]] || tally table || [[ -z $fail_fast ]]; then return; fi
+  if tally table || [[ -z $fail_fast ]]; then return; fi
   : >"$tmp/decided" && kill "${curls[@]}"
 }
 
@@ -159,7 +153,7 @@ report() {
 
 # plan finds how many requests to send, and how many at the same time.
 plan() {
-  echo "silent|0" >"$tmp/answers"
+  echo "silent|0" >"$tmp/answers" && : >"$tmp/watching"
   if [[ -n $enough ]]; then enough=$(tally enough) && requests=$((enough > requests ? enough : requests)); fi
   parallel=${parallel:-$((requests < 1500 ? 2 + requests / 250 : 8))}
   if ((parallel > requests)); then parallel=$requests; fi
@@ -170,7 +164,6 @@ plan() {
 
 main() {
   : "${SVC_NAME:=stock-service-example}" "${NAMESPACE:=default}" "${GATEWAY:=}" "${DOMAIN_NAME:=}"
-  : "${INGRESSGATEWAY:=istio-ingressgateway}" "${INGRESS_NAMESPACE:=istio-system}"
   tmp='' cluster='' prefix='' sending='' gap=0 lines=0 columns=0 curls=()
   scripts=$(dirname "$(readlink -f "$0")")/scripts
   # shellcheck source=scripts/route.sh

@@ -2,14 +2,17 @@
 # nothing answers), cluster (if one is asked) and prefix (of revisions' names), and $tmp/expected for tally.awk.
 # shellcheck shell=bash disable=SC2034,SC2154 # it reads the options of run-test.sh
 
+: "${INGRESSGATEWAY:=istio-ingressgateway}" "${INGRESS_NAMESPACE:=istio-system}"
 edited="the Service has changed: the shares are not judged"
 rollout="a gradual rollout is in progress: the shares are not judged"
 
 find_route() {
-  local share
+  local share sum=0
+  [[ -z $tag || -z $DOMAIN_NAME ]] || die "set DOMAIN_NAME to the tag's host (rehearsed: $tag.localhost), without --tag"
   url=http://
   advice="set GATEWAY to an address of the gateway, with http:// where it takes no https"
   if [[ -z $GATEWAY || -z $DOMAIN_NAME ]]; then
+    [[ -z $expect ]] || die "--expect is for no cluster: set GATEWAY and DOMAIN_NAME"
     cluster=yes
     wait_for_service
   else
@@ -17,8 +20,10 @@ find_route() {
     failures_of=${failures_of#"$prefix"}
     for share in ${expect//,/ }; do
       share=${share#"$prefix"}
+      sum=$((sum + ${share#*=}))
       echo "traffic|${share%=*}||${share#*=}"
     done >"$tmp/expected"
+    [[ -z $expect || $sum == 100 ]] || die "the percentages of --expect $expect add up to $sum: see --help"
   fi
   if [[ -n $DOMAIN_NAME ]]; then url=${url%%//*}//$(tr '[:upper:]' '[:lower:]' <<<"$DOMAIN_NAME"); fi
   if [[ -z $GATEWAY ]]; then find_gateway; fi

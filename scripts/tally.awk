@@ -34,7 +34,7 @@ $1 == "answer" {
 $1 == "answer" || $1 == "before" {
   sent += $2
   if ($5 !~ /^no answer/) reached = 1
-  counts = failures_of == "" || $3 == failures_of || $3 == "" && $5 != ""
+  counts = failures_of == "" || $3 "" == failures_of "" || $3 == "" && $5 != "" # "" makes 00001 another name than 1
   if (counts) concerned += $2
   if (counts && $5 != "") failures += $2
   if ($5 != "") tell("requests failed: " $5 (counts ? "" : ", which does not count"), $2)

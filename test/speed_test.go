@@ -81,8 +81,7 @@ func measure(b *testing.B, path string) (cpu, first, memory float64) {
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
 	resp, err := http.Get(url)
-	for err != nil {
-		resp, err = http.Get(url)
+	for ; err != nil; resp, err = http.Get(url) {
 	}
 	resp.Body.Close()
 	first = time.Since(begin).Seconds()

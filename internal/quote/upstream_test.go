@@ -1,14 +1,10 @@
 package quote
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -32,17 +28,15 @@ func answer(status int, body string, header ...string) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-func newUpstream(t *testing.T, template, key, pointer string, ttl time.Duration, log io.Writer) *Upstream {
+func newUpstream(t *testing.T, template, key, pointer string, ttl time.Duration) (*Upstream, *strings.Builder) {
 	t.Helper()
-	parsed, err := ParseTemplate(template, key)
-	if err != nil {
+	parsed, noTemplate := ParseTemplate(template, key)
+	tokens, noPointer := ParsePointer(pointer)
+	if err := errors.Join(noTemplate, noPointer); err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := ParsePointer(pointer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return NewUpstream(parsed, tokens, ttl, slog.New(slog.NewTextHandler(log, nil)))
+	log := new(strings.Builder)
+	return NewUpstream(parsed, tokens, ttl, slog.New(slog.NewTextHandler(log, nil))), log
 }
 
 // ask returns what a client sees: the price, or the status, Retry-After and
@@ -73,25 +67,19 @@ func TestProviders(t *testing.T) {
 			`[{"ticker":"AAPL","mid":null,"tngoLast":201.36000,"last":null}]`, `[]`},
 		{"https://www.alphavantage.co/query?function=GLOBAL_QUOTE&symbol={ticker}&apikey={key}", "/Global Quote/05. price",
 			`{"Global Quote":{"01. symbol":"AAPL","05. price":"201.36000"}}`, `{"Global Quote":{}}`},
-		{"https://query1.finance.yahoo.com/v8/finance/chart/{ticker}?interval=1d&range=1d", "/chart/result/0/meta/regularMarketPrice",
-			`{"chart":{"result":[{"meta":{"currency":"USD","regularMarketPrice":201.36000}}],"error":null}}`, ""},
 		{"https://price.example.com/{key}/{ticker}.txt", "", "201.36000\n", "N/A\n"},
 	} {
-		var log strings.Builder
-		u := newUpstream(t, test.template, "a&b c/+", test.pointer, time.Minute, &log)
+		u, log := newUpstream(t, test.template, "a&b c/+", test.pointer, time.Minute)
 		var asked string
 		u.transport = provider(func(r *http.Request) (*http.Response, error) {
 			asked = r.URL.String()
 			if agent := r.UserAgent(); r.Method != "GET" || agent == "" || strings.Contains(agent, "Go-http-client") {
 				t.Errorf("%s by %q", r.Method, agent)
 			}
-			switch {
-			case !strings.Contains(asked, "NOPE"):
-				return answer(200, test.known)
-			case test.unknown == "":
-				return answer(404, "")
+			if strings.Contains(asked, "NOPE") {
+				return answer(200, test.unknown)
 			}
-			return answer(200, test.unknown)
+			return answer(200, test.known)
 		})
 		for ticker, escaped := range map[string]string{"AAPL": "AAPL", "^GSPC": "%5EGSPC", "EURUSD=X": "EURUSD%3DX"} {
 			if got := ask(u, ticker); got != "201.36000" {
@@ -102,7 +90,7 @@ func TestProviders(t *testing.T) {
 			}
 		}
 		if got := ask(u, "NOPE"); got != "unknown" || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "ticker=NOPE") {
-			t.Errorf("NOPE of %s: %s, and the log has %s", test.template, got, &log)
+			t.Errorf("NOPE of %s: %s, and the log has %s", test.template, got, log)
 		}
 	}
 }
@@ -117,17 +105,13 @@ func TestRateLimit(t *testing.T) {
 	}{
 		{"30", time.Minute, 30 * time.Second, "30"},
 		{"Sat, 01 Jan 2000 00:00:30 GMT", time.Minute, 30 * time.Second, "30"}, // synctest's clock begins in 2000.
-		{"Fri, 31 Dec 9999 23:59:59 GMT", time.Hour, time.Minute, "60"},
 		{"0", time.Hour, time.Second, "1"},
-		{"-5", time.Hour, time.Second, "1"},
 		{"9223372036854775807", time.Hour, time.Minute, "60"},
-		{"99999999999999999999999", 10 * time.Second, 10 * time.Second, "10"},
 		{"soon", 2500 * time.Millisecond, 2500 * time.Millisecond, "3"},
 		{"", time.Hour, time.Minute, "60"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var log strings.Builder
-			u := newUpstream(t, "http://example.com/{ticker}", "", "", test.ttl, &log)
+			u, log := newUpstream(t, "http://example.com/{ticker}", "", "", test.ttl)
 			begin, limits := time.Now(), 1
 			u.transport = provider(func(r *http.Request) (*http.Response, error) {
 				if r.URL.Path == "/AAPL" && limits > 0 {
@@ -150,7 +134,7 @@ func TestRateLimit(t *testing.T) {
 				}
 			}
 			if want := fmt.Sprintf("rate limit is reached: nothing is fetched for %v\"\n", test.hold); strings.Count(log.String(), "\n") != 1 || !strings.HasSuffix(log.String(), want) {
-				t.Errorf("the log has %s, want %s", &log, want)
+				t.Errorf("the log has %s, want %s", log, want)
 			}
 		})
 	}
@@ -159,8 +143,7 @@ func TestRateLimit(t *testing.T) {
 // The log tells one unknown ticker a minute.
 func TestUnknownTickersInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
-		u := newUpstream(t, "http://example.com/{ticker}", "", "", 0, &log)
+		u, log := newUpstream(t, "http://example.com/{ticker}", "", "", 0)
 		u.transport = provider(func(*http.Request) (*http.Response, error) { return answer(200, "N/A") })
 		for range 100 { // for 5 minutes
 			ask(u, "NOPE")
@@ -168,14 +151,14 @@ func TestUnknownTickersInTheLog(t *testing.T) {
 		}
 		const line = `level=WARN msg="no quote" ticker=NOPE provider=example.com err="unknown ticker: the quote provider's price is \"N/A\""` + "\n"
 		if n := strings.Count(log.String(), line); n != 5 || strings.Count(log.String(), "\n") != 5 {
-			t.Errorf("%d lines, want 5 with %s:\n%s", n, line, &log)
+			t.Errorf("%d lines, want 5 with %s:\n%s", n, line, log)
 		}
 	})
 }
 
 func TestFetchMayTakeFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := newUpstream(t, "http://example.com/{ticker}", "", "", 0, io.Discard)
+		u, log := newUpstream(t, "http://example.com/{ticker}", "", "", 0)
 		u.transport = provider(func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
@@ -183,6 +166,9 @@ func TestFetchMayTakeFiveSeconds(t *testing.T) {
 		begin := time.Now()
 		if got := ask(u, "AAPL"); got != "504  the quote provider did not answer in time" || time.Since(begin) != 5*time.Second {
 			t.Errorf("%s after %v", got, time.Since(begin))
+		}
+		if !strings.Contains(log.String(), "did not answer in time: context deadline exceeded") {
+			t.Errorf("the log has %s", log)
 		}
 	})
 }
@@ -195,56 +181,37 @@ func TestHostileUpstreams(t *testing.T) {
 	const noAnswer = "502  the quote provider gave no valid answer"
 	const status = "502  the quote provider answered with status "
 	const tooLarge = "502  the quote provider's answer is larger than 1 MiB"
-	var bomb bytes.Buffer
-	zipped := gzip.NewWriter(&bomb)
-	io.WriteString(zipped, strings.Repeat(" ", 8*maxBody)+"201.36")
-	zipped.Close()
 	for _, test := range []struct{ says, want, cause string }{ // where it says TARGET, it repeats the request's.
 		{ok + "\r\n" + strings.Repeat(" ", maxBody-6) + "201.36", "201.36", ""},
 		{"HTTP/1.1 404 TARGET\r\n\r\nTARGET", "unknown", ""},
 		{"HTTP/1.1 429 TARGET\r\nRetry-After: 30 TARGET\r\n\r\n", "503 10" + limited, ""},
-		{"HTTP/1.1 500 TARGET\r\n\r\nTARGET", status + "500", ""},
 		{"HTTP/1.1 204 TARGET\r\n\r\n", status + "204", ""},
 		{"HTTP/1.1 302 Found\r\nLocation: TARGET\r\nContent-Length: 6\r\n\r\n201.36", status + "302", ""},
-		{"HTTP/1.1 101 TARGET\r\nConnection: upgrade\r\nUpgrade: TARGET\r\n\r\n", status + "101", ""},
 		{ok + "\r\n\"TARGET\"", "502  the quote provider's price is not a number", ""},
-		{ok + "\r\n{\"error\":\"TARGET\"}", "502  the quote provider's answer has no price where QUOTE_POINTER points", ""},
 		{ok + "\r\n" + strings.Repeat(" ", maxBody) + "201.36", tooLarge, ""},
-		{ok + "Content-Encoding: gzip\r\n\r\n" + bomb.String(), tooLarge, ""},
-		{ok + "Content-Encoding: gzip\r\n\r\nTARGET", noAnswer, ""},
 		{ok + "Content-Length: 7\r\n\r\n201.36", noAnswer, "unexpected EOF"},
 		{"TARGET\r\n\r\n", noAnswer, `malformed HTTP response \"/quote?symbol=AAPL&apikey={key}\"`},
-		{ok + "TARGET\r\n\r\n", noAnswer, ""},
 		{ok + "X: " + strings.Repeat("x", maxHeader) + "\r\n\r\n", noAnswer, "server response headers exceeded"},
-		{"", noAnswer, "EOF"},
 		{"dead", "502  the quote provider cannot be reached", "connection refused"},
 	} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		go func() {
-			for conn, err := listener.Accept(); err == nil; conn, err = listener.Accept() {
-				if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					io.WriteString(conn, strings.ReplaceAll(test.says, "TARGET", r.RequestURI))
-				}
-				conn.Close()
-			}
-		}()
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			conn, _, _ := w.(http.Hijacker).Hijack()
+			io.WriteString(conn, strings.ReplaceAll(test.says, "TARGET", r.RequestURI))
+			conn.Close()
+		}))
+		defer server.Close()
 		if test.says == "dead" {
-			listener.Close()
+			server.Close()
 		}
-		var log strings.Builder
-		u := newUpstream(t, "http://"+listener.Addr().String()+"/quote?symbol={ticker}&apikey={key}", "s&cret k/y", "", 10*time.Second, &log)
+		u, log := newUpstream(t, server.URL+"/quote?symbol={ticker}&apikey={key}", "s&cret k/y", "", 10*time.Second)
 		if got := ask(u, "AAPL"); got != test.want {
 			t.Errorf("%.60q: %s, want %s", test.says, got, test.want)
 		}
 		if n := strings.Count(log.String(), "\n"); (n == 1) != (test.want != "201.36") || !strings.Contains(log.String(), test.cause) || log.Len() > 1000 {
-			t.Errorf("%.60q: %d lines, want one with %s: %s", test.says, n, test.cause, &log)
+			t.Errorf("%.60q: %d lines, want one with %s: %s", test.says, n, test.cause, log)
 		}
-		if _, err := u.Quote("AAPL"); strings.Contains(fmt.Sprint(err, &log), "cret") {
-			t.Errorf("the key is in %v, or in %s", err, &log)
+		if _, err := u.Quote("AAPL"); strings.Contains(fmt.Sprint(err, log), "cret") {
+			t.Errorf("the key is in %v, or in %s", err, log)
 		}
 	}
 }
@@ -252,7 +219,8 @@ func TestHostileUpstreams(t *testing.T) {
 // On a connection for all fetches, a provider that answers twice would now and
 // then give the price of one ticker for the next.
 func TestTransport(t *testing.T) {
-	transport := newUpstream(t, "http://example.com/{ticker}", "", "", 0, io.Discard).transport.(*http.Transport)
+	u, _ := newUpstream(t, "http://example.com/{ticker}", "", "", 0)
+	transport := u.transport.(*http.Transport)
 	if !transport.DisableKeepAlives || transport.Proxy == nil {
 		t.Errorf("one connection for each fetch: %v, and a proxy: %v", transport.DisableKeepAlives, transport.Proxy != nil)
 	}

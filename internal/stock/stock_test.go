@@ -1,7 +1,6 @@
 package stock
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -57,70 +56,48 @@ func check(t *testing.T, handler http.Handler, method, target string, status int
 func TestRoutes(t *testing.T) {
 	handler := New(v1, quote.Sample{})
 	type answer struct {
-		status               int
-		text, fields, source string
+		status       int
+		text, fields string
+		headers      []string
 	}
 	message := func(text, end string) answer {
-		return answer{200, text + end + "\n", `"message":"` + text + `"`, ""}
+		return answer{200, text + end + "\n", `"message":"` + text + `"`, nil}
 	}
 	failure := func(status int, text string) answer {
-		return answer{status, "v1 " + text + "\n", `"error":"` + text + `"`, ""}
+		return answer{status, "v1 " + text + "\n", `"error":"` + text + `"`, nil}
 	}
-	unknown := func(ticker string) answer {
-		return answer{404, "v1 not found for ticker : " + ticker + " \n", `"ticker":"` + ticker + `","error":"not found"`, ""}
-	}
+	unknown := answer{404, "v1 not found for ticker : ^GSPC \n", `"ticker":"^GSPC","error":"not found"`, nil}
 	index := message("Welcome to the v1 app!", " ")
 	v1Index := message("v1 ticker not found!, require /v1/{ticker}", "")
 	stockIndex := message("v1 ticker not found!, require /stock/{ticker}", "")
-	price := answer{200, "v1 price for ticker AAPL is 201.36\n", `"ticker":"AAPL","price":201.36,"source":"sample","day":"2025-05-22"`, "sample"}
-	noTicker := failure(400, "a ticker is 1 to 15 letters, digits and . - ^ =, and not punctuation alone")
+	sample := []string{"X-Quote-Source", "sample"}
+	price := answer{200, "v1 price for ticker AAPL is 201.36\n", `"ticker":"AAPL","price":201.36,"source":"sample","day":"2025-05-22"`, sample}
 	noPath := failure(404, "no such path, require /, /v1/{ticker} or /stock/{ticker}")
 
 	for target, want := range map[string]answer{
-		"/":                   index,
-		"/?query=is&not=read": index,
-		"/v1":                 v1Index,
-		"/v1/":                v1Index,
-		"/stock":              stockIndex,
-		"/stock/":             stockIndex,
-		"/v1/AAPL":            price,
-		"/v1/%41aPl":          price,
-		"/stock/aapl":         price,
-		"/v1/NOPE":            unknown("NOPE"),
-		"/v1/%5EGSPC":         unknown("^GSPC"),
-		"/v1/EURUSD=X":        unknown("EURUSD=X"),
-		"/v1/A%20B":           noTicker,
-		"/v1/A%2FB":           noTicker,
-		"/v1/%2F":             noTicker,
-		"/v1/%FF":             noTicker,
-		"/v1/%2e%2e":          noTicker,
-		"/stock/A+B":          noTicker,
+		"/":           index,
+		"/v1":         v1Index,
+		"/stock/":     stockIndex,
+		"/v1/%41aPl":  price,
+		"/stock/aapl": price,
+		"/v1/%5EGSPC": unknown,
+		"/v1/A%2FB":   failure(400, "a ticker is 1 to 15 letters, digits and . - ^ =, and not punctuation alone"),
 		// A client whose base URL ends in a slash sends two.
-		"//":             index,
-		"//v1":           v1Index,
 		"///stock/aapl":  price,
 		"//stock?x=//y":  stockIndex,
-		"/stock//":       noPath,
 		"/stock//AAPL":   noPath,
 		"/stock/AAPL/":   noPath,
 		"/v1/../stock":   noPath,
-		"/./stock":       noPath,
 		"/%2Fstock/AAPL": noPath,
 		"/v2/AAPL":       noPath, // another revision's
 		"/V1/AAPL":       noPath,
-		"/v1%2FAAPL":     noPath,
-		"/favicon.ico":   noPath,
 		// A request's target need not be a path.
-		"http://example.com?x":           index,
-		"http://example.com//stock/AAPL": price,
-		"*":                              noPath,
+		"http://example.com?x": index,
+		"*":                    noPath,
 	} {
-		var headers []string
-		if want.source != "" {
-			headers = []string{"X-Quote-Source", want.source}
+		for _, method := range []string{"GET", "HEAD"} { // net/http drops the body of an answer to HEAD.
+			check(t, handler, method, target, want.status, want.text, want.fields, want.headers...)
 		}
-		check(t, handler, "GET", target, want.status, want.text, want.fields, headers...)
-		check(t, handler, "HEAD", target, want.status, want.text, want.fields, headers...) // net/http drops the body.
 	}
 	for _, method := range []string{"POST", "PUT", "OPTIONS", "BREW", "get"} {
 		for _, target := range []string{"/", "/v1/AAPL", "/nowhere"} {
@@ -137,7 +114,6 @@ func TestPageIsForBrowsersAtTheIndexAlone(t *testing.T) {
 		{"HEAD", "//", "text/html; charset=utf-8"},
 		{"POST", "/", "text/plain; charset=utf-8"},
 		{"GET", "/v1", "text/plain; charset=utf-8"},
-		{"GET", "/nowhere", "text/plain; charset=utf-8"},
 	} {
 		h := ask(handler, test.method, test.target, browser).Header()
 		if h.Get("Content-Type") != test.contentType || h.Get("X-Revision") != v1.Name || h.Get("Vary") != "Accept" {
@@ -164,27 +140,17 @@ func TestAnyResourceRoutes(t *testing.T) {
 }
 
 func TestUpstream(t *testing.T) {
-	for _, digits := range []string{"201.3600", "-37.63", "1e3", "123456789012345678901234567890"} {
-		handler := New(v1, source(func(string) (quote.Quote, error) {
-			return quote.Quote{Price: json.Number(digits), Origin: "upstream"}, nil
-		}))
-		check(t, handler, "GET", "/v1/x", 200, "v1 price for ticker X is "+digits+"\n",
-			`"ticker":"X","price":`+digits+`,"source":"upstream"`, "X-Quote-Source", "upstream")
-	}
-	for _, failure := range []quote.UpstreamError{
-		{Status: 502, Reason: "the provider is broken"},
-		{Status: 503, Reason: "the provider's limit is reached", RetryAfter: "7"},
-	} {
-		handler := New(v1, source(func(string) (quote.Quote, error) {
-			return quote.Quote{}, fmt.Errorf("%w: dial tcp 127.0.0.1:1", &failure) // which is for the log alone
-		}))
-		var headers []string
-		if failure.RetryAfter != "" {
-			headers = []string{"Retry-After", failure.RetryAfter}
-		}
-		reason := "price for ticker AAPL is not available: " + failure.Reason
-		check(t, handler, "GET", "/v1/aapl", failure.Status, "v1 "+reason+"\n", `"ticker":"AAPL","error":"`+reason+`"`, headers...)
-	}
+	handler := New(v1, source(func(string) (quote.Quote, error) {
+		return quote.Quote{Price: "201.3600", Origin: "upstream"}, nil
+	}))
+	check(t, handler, "GET", "/v1/x", 200, "v1 price for ticker X is 201.3600\n",
+		`"ticker":"X","price":201.3600,"source":"upstream"`, "X-Quote-Source", "upstream")
+	limited := &quote.UpstreamError{Status: 503, RetryAfter: "7", Reason: "the provider's limit is reached"}
+	handler = New(v1, source(func(string) (quote.Quote, error) {
+		return quote.Quote{}, fmt.Errorf("%w: dial tcp 127.0.0.1:1", limited) // which is for the log alone
+	}))
+	const reason = "price for ticker AAPL is not available: the provider's limit is reached"
+	check(t, handler, "GET", "/v1/aapl", 503, "v1 "+reason+"\n", `"ticker":"AAPL","error":"`+reason+`"`, "Retry-After", "7")
 }
 
 func TestPod(t *testing.T) {
@@ -198,22 +164,17 @@ func TestPod(t *testing.T) {
 
 func TestPreferred(t *testing.T) {
 	for accept, want := range map[string]string{
-		"*/*":                                      Text, // curl
-		browser:                                    HTML,
-		"application/json":                         JSON,
-		"Application/JSON; charset=utf-8":          JSON,
-		"application/json, text/plain, */*":        JSON, // axios
-		"text/plain, application/json":             Text,
-		"text/html, application/json;q=0.5":        HTML,
-		"text/plain;q=0.5\napplication/json":       JSON, // two lines of headers
-		"application/json;q=0.5, text/plain;q=0.5": JSON,
+		"*/*":                                Text, // curl
+		browser:                              HTML,
+		"application/json":                   JSON,
+		"Application/JSON; charset=utf-8":    JSON,
+		"application/json, text/plain, */*":  JSON, // axios
+		"text/plain;q=0.5\napplication/json": JSON, // two lines of headers
 		"text/plain;format=fixed;q=0.4, text/plain;q=0.7, application/json;q=0.5": Text,
 		"application/json;q=0":    Text,
 		"application/json;q=1.1":  Text,
-		"application/json;q=NaN":  Text,
 		"application/json;q=high": Text,
 		"/, application/json":     JSON,
-		"image/png":               Text,
 	} {
 		if got := Preferred(http.Header{"Accept": strings.Split(accept, "\n")}, Text, JSON, HTML); got != want {
 			t.Errorf("Accept: %q: %s, want %s", accept, got, want)
