@@ -198,14 +198,10 @@ func stubKubectl(args []string) int {
 		fmt.Println("c")
 		return 0
 	}
-	path := map[string]string{"service": coreAPI, "pods": coreAPI}[words[1]]
-	path = cmp.Or(path, knativeAPI) + "/namespaces/" + flags["namespace"] + "/" + cmp.Or(map[string]string{"pods": "pods", "revisions": "revisions"}[words[1]], "services")
-	for _, name := range words[2:] {
-		path += "/" + name
-	}
+	of := map[string][]string{"service": {coreAPI, "services"}, "pods": {coreAPI, "pods"}, "ksvc": {knativeAPI, "services"}, "revisions": {knativeAPI, "revisions"}}[words[1]]
+	path := strings.Join(append([]string{of[0], "namespaces", flags["namespace"], of[1]}, words[2:]...), "/")
 	query := url.Values{"labelSelector": {flags["selector"]}, "fieldManager": {flags["field-manager"]}}
-	method := map[string]string{"get": http.MethodGet, "patch": http.MethodPatch}[words[0]]
-	req, err := http.NewRequest(method, os.Getenv("STUB_SERVER")+path+"?"+query.Encode(), strings.NewReader(flags["patch"]))
+	req, err := http.NewRequest(strings.ToUpper(words[0]), os.Getenv("STUB_SERVER")+path+"?"+query.Encode(), strings.NewReader(flags["patch"]))
 	if flags["context"] != "c" {
 		err = fmt.Errorf("error: context %q does not exist", flags["context"])
 	}
@@ -225,12 +221,8 @@ func stubPrint(req *http.Request, format string) error {
 	if err != nil {
 		return fmt.Errorf("The connection to the server %s was refused - did you specify the right host or port?", req.URL.Host)
 	}
-	defer resp.Body.Close()
 	var body object
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
-		return err
-	}
-	if body["kind"] == "Status" {
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || body["kind"] == "Status" {
 		return fmt.Errorf("Error from server (%s): %s", body["reason"], body["message"])
 	}
 	return template.Must(template.New("").Parse(format)).Execute(os.Stdout, body)

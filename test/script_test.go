@@ -54,7 +54,7 @@ func TestScriptsWithoutCluster(t *testing.T) {
 		{name: "nothing is expected", args: "--revision-header K-Revision 4", answers: answers{{revision: "v1", header: "K-Revision"}}, out: "…\nv1 …\n\nok: no request failed; no percentages were given\n"},
 		{name: "but what --expect gives", args: "--expect v1=50,stock-service-example-v2=50 --failures-of stock-service-example-v2 20",
 			answers: answers{{revision: "stock-service-example-v1", status: 500}, from("v2")}, err: "10 of 20 requests failed: status 500 from v1, which does not count\n",
-			out: "REVISION  EXPECTED  OBSERVED  COUNT  FAILED\nv1             50%     50.0%     10      10  #####\nv2             50%     50.0%     10       0  #####\n\nok: …\n"},
+			out: "REVISION  EXPECTED  OBSERVED  COUNT  FAILED\nv1             50%     50.0%     10      10  #####\nv2             50%     50.0%     10       0  #####\n\nok: no request of v2 failed, …\n"},
 		{name: "a host in capitals is sent in small letters", env: []string{"DOMAIN_NAME=Stocks.Example.org"}, answers: both, host: "stocks.example.org", out: welcome},
 		{name: "more requests than asked for, where a percentage needs them", args: "--enough --expect v1=90,v2=10 5",
 			answers: append(times(9, from("v1")), from("v2")), out: "…\nv1 …  91 …\nv2 …  10 …\n\nok: …\n"},
@@ -110,12 +110,12 @@ func TestScriptsWaitForService(t *testing.T) {
 		return ksvc{spec: half, status: "v1,v1,50 v2,v2,50 v2,latest," + rest + " v3,latest," + share, ready: "Unknown RolloutInProgress x"}
 	}
 	runs := []run{
-		{name: "until the last apply is taken up", args: "20", cluster: serving(
-			ksvc{spec: half, status: "v1,,100", edited: 2, seen: 1},
-			ksvc{spec: half, status: "v1,,100", edited: 2, ready: "Unknown OutOfDate"},
-			ksvc{spec: half, status: "v1,,100", edited: 2, ready: "False RevisionNameTaken of the apply before"},
-			ksvc{spec: half, status: "v1,,100", edited: 2}, // Knative says that it is done, for some milliseconds
-			ksvc{spec: half, edited: 2}), answers:          both, out: halves},
+		{name: "until the last apply is taken up", args: "20", answers: both, out: halves, cluster: &cluster{fault: awayForShort, states: []ksvc{
+			{spec: half, status: "v1,,100", edited: 2, ready: "False RevisionNameTaken of the apply before"}, {}, {},
+			{spec: half, status: "v1,,100", edited: 2, seen: 1},
+			{spec: half, status: "v1,,100", edited: 2, ready: "Unknown OutOfDate"},
+			{spec: half, status: "v1,,100", edited: 2}, // Knative says that it is done, for some milliseconds
+			{spec: half, edited: 2}}}, err: "Error from server (InternalError): etcd is away\nError from server (InternalError): etcd is away\n"},
 		{name: "a Service that is edited meanwhile is not judged", args: "20", cluster: serving(before, ksvc{spec: half, status: "v1,,100", edited: 3, seen: 2, ready: "Unknown"}),
 			answers: v1, code: 1, out: only1, err: edited},
 		{name: "one whose Ready is Unknown for a moment, or that kubectl cannot get, is", args: "20", answers: v1, out: only1 + fits1,

@@ -45,9 +45,8 @@ func TestScriptSendsSeveralAtATime(t *testing.T) {
 		var mu sync.Mutex
 		count := func(n int) {
 			mu.Lock()
-			defer mu.Unlock()
-			now += n
-			most = max(most, now)
+			now, most = now+n, max(most, now+n)
+			mu.Unlock()
 		}
 		r := run{name: tt.args, args: tt.args, out: "…\nv1 …\n\nok: …\n", gateway: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			count(1)
