@@ -112,11 +112,11 @@ func TestScriptsWaitForService(t *testing.T) {
 	runs := []run{
 		{name: "until the last apply is taken up", args: "20", answers: both, out: halves,
 			err: strings.Repeat("Error from server (InternalError): etcd is away\n", 2), cluster: &cluster{fault: awayForShort, states: []ksvc{
-			{spec: half, status: "v1,,100", edited: 2, ready: "False RevisionNameTaken of the apply before"}, {}, {},
-			{spec: half, status: "v1,,100", edited: 2, seen: 1},
-			{spec: half, status: "v1,,100", edited: 2, ready: "Unknown OutOfDate"},
-			{spec: half, status: "v1,,100", edited: 2}, // Knative says that it is done, for some milliseconds
-			{spec: half, edited: 2}}}},
+				{spec: half, status: "v1,,100", edited: 2, ready: "False RevisionNameTaken of the apply before"}, {}, {},
+				{spec: half, status: "v1,,100", edited: 2, seen: 1},
+				{spec: half, status: "v1,,100", edited: 2, ready: "Unknown OutOfDate"},
+				{spec: half, status: "v1,,100", edited: 2}, // Knative says that it is done, for some milliseconds
+				{spec: half, edited: 2}}}},
 		{name: "a Service that is edited meanwhile is not judged", args: "20", cluster: serving(before, ksvc{spec: half, status: "v1,,100", edited: 3, seen: 2, ready: "Unknown"}),
 			answers: v1, code: 1, out: only1, err: edited},
 		{name: "one whose Ready is Unknown for a moment, or that kubectl cannot get, is", args: "20", answers: v1, out: only1 + fits1,
