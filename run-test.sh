@@ -79,7 +79,7 @@ finish() {
   if [[ -n $sending ]]; then { collect && tally interrupted; } || true; fi
   rm -rf "$tmp"
 }
-end_jobs() { { for job in $(jobs -rp); do kill "$job"; done; wait; } 2>/dev/null || true; }
+end_jobs() { { rm "$tmp/watching"; for job in $(jobs -rp); do kill "$job"; done; wait; } 2>/dev/null || true; }
 
 # send starts curls that share the requests, by a fragment that only counts. A line with the mark ends each answer.
 send() {
@@ -127,8 +127,8 @@ watch() {
   end_jobs
 }
 every() {
-  trap '' HUP INT QUIT && trap 'kill $!; exit' TERM # at Ctrl-C it is the script that ends it
-  while sleep "$1" & wait $!; do "${@:2}" || true; done
+  trap '' HUP INT QUIT && trap 'kill $!; exit' TERM # at Ctrl-C it is the script that ends it, and TERM may be ignored
+  while [[ -f $tmp/watching ]]; do sleep "$1" & wait $!; "${@:2}" || true; done
 }
 
 # refresh counts, draws the table, and ends the curls when nothing answers or the failures decide.
@@ -153,7 +153,7 @@ report() {
 
 # plan finds how many requests to send, and how many at the same time.
 plan() {
-  echo "silent|0" >"$tmp/answers"
+  echo "silent|0" >"$tmp/answers" && : >"$tmp/watching"
   if [[ -n $enough ]]; then enough=$(tally enough) && requests=$((enough > requests ? enough : requests)); fi
   parallel=${parallel:-$((requests < 1500 ? 2 + requests / 250 : 8))}
   if ((parallel > requests)); then parallel=$requests; fi

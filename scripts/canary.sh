@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 set -feuo pipefail # -f: a * in a path is no pattern
 readonly USAGE="usage: canary.sh [OPTIONS] [-- CURL-OPTIONS...]
-Releases the latest revision of a Knative Service: asks it at its tag latest, and then gives it a rising percentage of
-the traffic, and the others the rest in proportion, as long as run-test.sh finds nothing wrong. At the first failure
-that decides, or a signal, it puts the traffic of before back.
+Releases the latest revision of a Knative Service: after a preview at its tag latest, in rising percentages, as long as
+run-test.sh finds nothing wrong. At the first failure that decides, or a signal, it puts the traffic of before back.
 
   --path PATH       a path to ask (/); more paths, each with its own --path
   --preview N       requests to each path at the tag before anything moves, 0 for none (50)
@@ -124,12 +123,10 @@ percent_of() { # the revisions $1 before
   tr ' ' '\n' <<<"$before" | awk -F , -v its=" $1 " -v latest="$new" '
     index(its, " " ($1 == "@latest" ? latest : $1) " ") { sum += $3 } END { print sum + 0 }'
 }
-
 list_failed() { # while one of these is in the list, Knative assigns nothing of it
   failed=$(kube get revisions --selector "serving.knative.dev/service=$SVC_NAME" --output 'go-template={{range .items}}
     {{.metadata.name}}{{with .status}}{{range .conditions}}{{if eq .type "Ready"}} {{.status}}{{end}}{{end}}{{end}}
-    {{end}}' | awk -v new="$new" '$2 == "False" || ($1 == new && $2 != "True") { print $1 }' | tr '\n' ' ') || return 1
-  failed=${failed% }
+    {{end}}' | awk -v new="$new" '$2 == "False" || $1 == new && $2 != "True" { printf "%s", gap $1; gap = " " }')
 }
 # run starts a job in a process group of its own, and with the signals that finish ignores: run-test.sh needs them. Bash
 # hears a signal at once only while it waits like this.
@@ -175,12 +172,16 @@ put_back() { # finish goes back wherever there is traffic of ours
 }
 # prepare finds whatever is wrong before anything moves.
 prepare() {
-  before=${kept:-$traffic} new=$created
+  before=${kept:-$traffic}
   [[ -z $kept ]] || { advise "a release was cut off, or is under way." && exit 2; }
   [[ " $traffic" == *" @latest,latest,"* ]] || refuse "no latestRevision: true has the tag latest: see pin.sh --help"
-  list_failed || refuse "kubectl cannot get the revisions"
   [[ $conditions != *RolloutInProgress* ]] || say "waiting for a gradual rollout: it moves the tag latest, too"
-  while [[ $conditions == *RolloutInProgress* ]]; do run sleep 2 && look || refuse "kubectl cannot get it"; done
+  # Until the last edit is taken up, the latest revision is that of before. If it takes long, run-test.sh says why.
+  while [[ $conditions == *RolloutInProgress* ]] || { ! is_taken_up && ((SECONDS < wait)); }; do
+    run sleep 1; look || refuse "kubectl cannot get it"
+  done
+  new=$created
+  list_failed || refuse "kubectl cannot get the revisions"
   for path in "${paths[@]}"; do
     ask "$path" >/dev/null || ask "$path" >/dev/null || ask "$path" >/dev/null || exit
     ((preview == 0)) || ask "$path" --tag latest --requests "$preview" --fail-fast || exit
@@ -190,9 +191,8 @@ prepare() {
   has=$(percent_of "$new")
   ((has < ${steps##* })) || refuse "$new has $has% of the traffic already: apply the next revision (see pin.sh --help)"
 }
-
+is_taken_up() { [[ $generation == "$observed" && $conditions != *ConfigurationsReady=Unknown* ]]; }
 release() {
-  local step path
   prepare
   ours="|$before|"
   for step in $steps; do

@@ -52,6 +52,7 @@ type stage struct {
 	reason  string // of Ready, if it is Unknown
 	failed  string // revision
 	stuck   bool   // nothing more gets in force
+	behind  bool   // Knative has not taken up the last edit: the revision of before is still the latest
 	writer  string
 	version int
 	calls   map[string]int
@@ -74,6 +75,9 @@ func (s *stage) object() object {
 	}
 	all := ksvc{spec: s.traffic, status: s.served, latest: "s-v3", ready: ready, routes: routes, edited: s.version}.object()
 	all["status"].(object)["latestReadyRevisionName"] = map[bool]string{true: "s-v2", false: "s-v3"}[s.failed == "s-v3"]
+	if s.behind {
+		all["status"].(object)["latestCreatedRevisionName"], all["status"].(object)["observedGeneration"] = "s-v2", s.version-1
+	}
 	metadata := all["metadata"].(object)
 	metadata["resourceVersion"] = fmt.Sprint(s.version)
 	metadata["managedFields"] = []any{
@@ -322,6 +326,10 @@ func TestCanary(t *testing.T) {
 		{name: "it refuses what is edited during the preview", code: 2, want: "kubectl-edit: " + other, said: changed,
 			answers: func(s *stage, call string, n int) int { rewrite(s); return 0 }},
 		{name: "it refuses a new revision that is broken", code: 2, answers: func(s *stage, call string, n int) int { breaks(s); return 0 }, said: changed},
+		{name: "it waits until Knative has taken up the apply right before it", args: "--steps 5", want: lines(at5, judge, "forget"), fault: func(s *stage, method string, n int) (int, int) {
+			s.behind = method == "GET" && n < 3
+			return 0, 0
+		}},
 		{name: "it previews when a gradual rollout is over", code: 2, traffic: "@latest,latest,100", fault: func(s *stage, method string, n int) (int, int) {
 			s.reason = map[bool]string{true: "RolloutInProgress"}[n < 3]
 			return 0, 0

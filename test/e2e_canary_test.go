@@ -125,7 +125,7 @@ func crashes(t *testing.T, w *walk) {
 	w.apply(t, "crash", "revision-v1.yaml", "      name: crash-v1\n", "      name: crash-v2\n", env("RESOURCE", "v1"),
 		"- name: ERROR_RATE\n              valueFrom: {configMapKeyRef: {name: rate, key: rate}}")
 	cmd, said := w.started(t, "SVC_NAME=crash scripts/canary.sh --requests 5000 --rate 50 --timeout 10 --steps '25 100'", "gets 25%")
-	w.bash(t, 0, "SVC_NAME=crash ./run-test.sh --enough 50") // it has got them
+	w.bash(t, 0, "until SVC_NAME=crash ./run-test.sh --enough 50; do sleep 1; done") // it has got them
 	w.bash(t, 0, `kubectl patch configmap rate --type merge --patch '{"data": {"rate": "nonsense"}}' --namespace `+w.namespace)
 	w.bash(t, 0, "kubectl delete pod --selector serving.knative.dev/revision=crash-v2 --namespace "+w.namespace)
 	cmd.Wait()
@@ -211,7 +211,7 @@ func losesAnAnswer(t *testing.T, w *walk) {
 func isUndone(t *testing.T, w *walk) {
 	deployed(t, w, "undone", "", "")
 	cmd, said := w.started(t, "SVC_NAME=undone scripts/canary.sh --requests 500 --rate 50 --steps '50 100'", "gets 50%")
-	w.bash(t, 0, "SVC_NAME=undone ./run-test.sh 50")
+	w.bash(t, 0, "until SVC_NAME=undone ./run-test.sh 50; do sleep 1; done")
 	w.bash(t, 0, "kubectl apply --server-side --force-conflicts --field-manager argocd-controller -f undone.yaml")
 	cmd.Wait()
 	t.Logf("%s", said)

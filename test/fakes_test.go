@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 const (
+	coreAPI    = "/api/v1"
 	knativeAPI = "/apis/serving.knative.dev/v1"
 	routeHost  = "stock-service-example.default.example.com"
 )
@@ -55,23 +57,19 @@ type ksvc struct {
 }
 
 func (s ksvc) object() object {
-	s.latest, s.url = cmp.Or(s.latest, "v3"), cmp.Or(s.url, "http://"+routeHost)
-	s.edited = cmp.Or(s.edited, 1)
-	s.status = cmp.Or(s.status, strings.ReplaceAll(s.spec, "@latest", s.latest))
+	s.latest, s.edited, s.url = cmp.Or(s.latest, "v3"), cmp.Or(s.edited, 1), cmp.Or(s.url, "http://"+routeHost)
 	status := object{
 		"observedGeneration": cmp.Or(s.seen, s.edited), "latestCreatedRevisionName": s.latest, "url": s.url,
 		"conditions": []any{object{"type": "ConfigurationsReady", "status": "True"}, condition("Ready", cmp.Or(s.ready, "True")),
 			condition("RoutesReady", cmp.Or(s.routes, s.ready, "True"))},
-		"traffic": entries(s.status, s.url),
+		"traffic": entries(cmp.Or(s.status, strings.ReplaceAll(s.spec, "@latest", s.latest)), s.url),
 	}
 	if s.url == "-" {
 		delete(status, "url")
 	}
 	return object{
-		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
+		"apiVersion": "serving.knative.dev/v1", "kind": "Service", "spec": object{"traffic": entries(s.spec, "")}, "status": status,
 		"metadata": object{"name": "stock-service-example", "namespace": "default", "generation": s.edited},
-		"spec":     object{"traffic": entries(s.spec, "")},
-		"status":   status,
 	}
 }
 
@@ -89,18 +87,15 @@ func entries(traffic, url string) []any {
 	all := []any{}
 	for entry := range strings.FieldsSeq(traffic) {
 		part := strings.Split(entry, ",")
-		e := object{"revisionName": part[0]}
+		e := object{"revisionName": part[0], "latestRevision": part[0] == "@latest"}
 		if part[0] == "@latest" {
-			e = object{"latestRevision": true}
+			delete(e, "revisionName")
 		}
 		if percent, _ := strconv.Atoi(part[2]); percent > 0 {
 			e["percent"] = percent
 		}
 		if part[1] != "" {
-			e["tag"] = part[1]
-			if url != "" {
-				e["url"] = strings.Replace(url, "://", "://"+part[1]+"-", 1)
-			}
+			e["tag"], e["url"] = part[1], strings.Replace(url, "://", "://"+part[1]+"-", 1)
 		}
 		all = append(all, e)
 	}
@@ -108,25 +103,14 @@ func entries(traffic, url string) []any {
 }
 
 // gateway is the ingress gateway's Service: the addresses of its load balancer,
-// IPs or names, and its ports, NAME:PORT each.
+// ip=ADDRESS or hostname=NAME each, and its ports, NAME=PORT each.
 func gateway(addresses, ports string) object {
-	ingress, all := []any{}, []any{}
-	for a := range strings.FieldsSeq(addresses) {
-		key := "hostname"
-		if net.ParseIP(a) != nil {
-			key = "ip"
-		}
-		ingress = append(ingress, object{key: a})
+	list := func(text, entry string) json.RawMessage {
+		entries := regexp.MustCompile(`(\S+)=(\S+)`).ReplaceAllString(text, entry)
+		return json.RawMessage("[" + strings.ReplaceAll(entries, " ", ",") + "]")
 	}
-	for p := range strings.FieldsSeq(ports) {
-		name, port, _ := strings.Cut(p, ":")
-		number, _ := strconv.Atoi(port)
-		all = append(all, object{"name": name, "port": number})
-	}
-	return object{
-		"apiVersion": "v1", "kind": "Service", "metadata": object{"name": "istio-ingressgateway", "namespace": "istio-system"},
-		"spec": object{"ports": all}, "status": object{"loadBalancer": object{"ingress": ingress}},
-	}
+	return object{"kind": "Service", "spec": object{"ports": list(ports, `{"name":"$1","port":$2}`)},
+		"status": object{"loadBalancer": object{"ingress": list(addresses, `{"$1":"$2"}`)}}}
 }
 
 // cluster is what the stand-in API server knows.
@@ -139,20 +123,7 @@ type cluster struct {
 }
 
 func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	const core = "/api/v1"
 	switch path := r.URL.Path; path {
-	case "/api":
-		reply(w, 200, object{"kind": "APIVersions", "versions": []string{"v1"}})
-	case "/apis":
-		version := object{"groupVersion": "serving.knative.dev/v1", "version": "v1"}
-		group := object{"name": "serving.knative.dev", "versions": []any{version}, "preferredVersion": version}
-		reply(w, 200, object{"kind": "APIGroupList", "apiVersion": "v1", "groups": []any{group}})
-	case core:
-		reply(w, 200, resources("v1", object{"name": "services", "kind": "Service", "namespaced": true},
-			object{"name": "pods", "kind": "Pod", "namespaced": true}))
-	case knativeAPI:
-		reply(w, 200, resources("serving.knative.dev/v1",
-			object{"name": "services", "kind": "Service", "namespaced": true, "shortNames": []string{"ksvc"}}))
 	case knativeAPI + "/namespaces/default/services/stock-service-example":
 		n := int(c.asked.Add(1))
 		if c.fault != nil && c.fault(n, r) {
@@ -160,33 +131,43 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		reply(w, 200, c.states[min(n, len(c.states))-1].object())
-	case core + "/namespaces/default/pods":
-		var items []object
+	case coreAPI + "/namespaces/default/pods":
+		items := []object{}
 		if reason, message, ok := strings.Cut(c.pods, " "); ok && strings.HasSuffix(r.FormValue("labelSelector"), "=v3") {
-			items = append(items, object{"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "p"}, "status": object{"containerStatuses": []any{
-				object{"state": object{"running": object{"startedAt": "2026-11-27T00:00:00Z"}}},
-				object{"state": object{"waiting": object{"reason": reason, "message": message}}},
-			}}})
+			states := []any{object{"state": object{"running": object{}}}, object{"state": object{"waiting": object{"reason": reason, "message": message}}}}
+			items = append(items, object{"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "p"}, "status": object{"containerStatuses": states}})
 		}
 		reply(w, 200, list(items))
-	case core + "/namespaces/istio-system/services/istio-ingressgateway":
+	case coreAPI + "/namespaces/istio-system/services/istio-ingressgateway":
 		reply(w, 200, c.gateway)
 	default:
+		if known, ok := discovery[path]; ok {
+			reply(w, 200, known)
+			return
+		}
 		reply(w, 404, failure(404, "NotFound", fmt.Sprintf("%q not found", filepath.Base(path))))
 	}
 }
 
-func resources(version string, all ...object) object {
-	for _, r := range all {
-		r["singularName"], r["verbs"] = "", []string{"get", "list", "patch", "watch"}
+// discovery is what kubectl itself asks for first.
+var discovery = map[string]object{
+	"/api": {"kind": "APIVersions", "versions": []string{"v1"}},
+	"/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []any{
+		object{"name": "serving.knative.dev", "versions": []any{object{"groupVersion": "serving.knative.dev/v1", "version": "v1"}}}}},
+	coreAPI:    resources("v1", "services Service", "pods Pod"),
+	knativeAPI: resources("serving.knative.dev/v1", "services Service ksvc"),
+}
+
+func resources(version string, names ...string) object {
+	var all []object
+	for _, name := range names {
+		part := strings.Fields(name)
+		all = append(all, object{"name": part[0], "kind": part[1], "shortNames": part[2:], "singularName": "", "namespaced": true, "verbs": []string{"get"}})
 	}
 	return object{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": all}
 }
 
 func list(items []object) object {
-	if items == nil {
-		items = []object{}
-	}
 	return object{"kind": "List", "apiVersion": "v1", "metadata": object{}, "items": items}
 }
 
@@ -201,16 +182,14 @@ func reply(w http.ResponseWriter, status int, body object) {
 }
 
 // stubKubectl does what the scripts use of kubectl: get KIND [NAME], printed by
-// a go-template, and patch with a merge patch.
+// a go-template, and patch with a merge patch. Its one context is c.
 func stubKubectl(args []string) int {
-	flags, words := map[string]string{}, []string{}
+	flags, words := map[string]string{"context": "c"}, []string{}
 	for i := 0; i < len(args); i++ {
 		name, isFlag := strings.CutPrefix(args[i], "--")
 		if !isFlag {
 			words = append(words, args[i])
-		} else if name, value, ok := strings.Cut(name, "="); ok {
-			flags[name] = value
-		} else {
+		} else if !strings.Contains(name, "=") {
 			i++
 			flags[name] = args[i]
 		}
@@ -219,23 +198,17 @@ func stubKubectl(args []string) int {
 		fmt.Println("c")
 		return 0
 	}
-	api, resource := knativeAPI, "services"
-	switch words[1] {
-	case "service", "pods":
-		api, resource = "/api/v1", strings.TrimSuffix(words[1], "s")+"s"
-	case "revisions":
-		resource = "revisions"
-	}
-	query := url.Values{"labelSelector": {flags["selector"]}, "fieldManager": {flags["field-manager"]}}
-	path := api + "/namespaces/" + flags["namespace"] + "/" + resource
+	path := map[string]string{"service": coreAPI, "pods": coreAPI}[words[1]]
+	path = cmp.Or(path, knativeAPI) + "/namespaces/" + flags["namespace"] + "/" + cmp.Or(map[string]string{"pods": "pods", "revisions": "revisions"}[words[1]], "services")
 	for _, name := range words[2:] {
 		path += "/" + name
 	}
-	method := http.MethodGet
-	if words[0] == "patch" {
-		method = http.MethodPatch
-	}
+	query := url.Values{"labelSelector": {flags["selector"]}, "fieldManager": {flags["field-manager"]}}
+	method := map[string]string{"get": http.MethodGet, "patch": http.MethodPatch}[words[0]]
 	req, err := http.NewRequest(method, os.Getenv("STUB_SERVER")+path+"?"+query.Encode(), strings.NewReader(flags["patch"]))
+	if flags["context"] != "c" {
+		err = fmt.Errorf("error: context %q does not exist", flags["context"])
+	}
 	if err == nil {
 		req.Header.Set("Content-Type", "application/merge-patch+json")
 		err = stubPrint(req, strings.TrimPrefix(flags["output"], "go-template="))
@@ -268,92 +241,37 @@ func stubPrint(req *http.Request, format string) error {
 type answers []answer
 
 type answer struct {
-	status         int
 	revision, text string
-	header         string // one more, as "Name: value"
-	wait           time.Duration
-	raw            string // the whole of it, instead of all that
-	way            way
+	header         string        // that names the revision, if not X-Revision
+	status         int           // 200 unless given
+	wait           time.Duration // before it
 }
-
-// way is how an answer goes wrong.
-type way int
-
-const (
-	whole     way = iota
-	noAnswer      // the connection is closed without one
-	truncated     // closed in the middle of the body
-	stalled       // left open in the middle of the body
-	silent        // left open without an answer
-)
 
 func from(revision string) answer {
-	return answer{status: 200, revision: revision, text: "Welcome to the " + revision + " app! \n"}
+	return answer{revision: revision, text: "Welcome to the " + revision + " app! \n"}
 }
 
-func (a answer) with(status int) answer       { a.status = status; return a }
-func (a answer) going(w way) answer           { a.way = w; return a }
-func (a answer) saying(header string) answer  { a.header = header; return a }
-func (a answer) after(d time.Duration) answer { a.wait = d; return a }
+func times(n int, a answer) answers { return slices.Repeat(answers{a}, n) }
 
-func times(n int, all ...answer) (repeated answers) {
-	for range n {
-		repeated = append(repeated, all...)
-	}
-	return repeated
-}
-
-// handler serves the answers to requests for a path of a host.
+// handler serves the answers to requests for a path of a host, each on a
+// connection of its own: on one at hand a client, and so curl, would quietly
+// ask again, were it to break.
 func (a answers) handler(t *testing.T, host, path string) http.Handler {
 	var n atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != host || r.URL.RequestURI() != path {
-			t.Errorf("the gateway got %s of host %s, want %s of %s", r.RequestURI, r.Host, path, host)
+		if r.Host != host || r.URL.RequestURI() != path || !r.Close {
+			t.Errorf("the gateway got %s of host %s, close %v; want %s of %s, close", r.RequestURI, r.Host, r.Close, path, host)
 		}
 		a[int(n.Add(1)-1)%len(a)].ServeHTTP(w, r)
 	})
 }
 
 func (a answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	time.Sleep(a.wait)
-	switch {
-	case a.way == silent:
-		hang(r)
-	case a.way == noAnswer:
-		panic(http.ErrAbortHandler)
-	case a.raw != "":
-		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			io.WriteString(conn, a.raw)
-			conn.Close()
-		}
-		return
-	}
-	if a.revision != "" {
-		w.Header().Set("X-Revision", a.revision)
-	}
-	if name, value, ok := strings.Cut(a.header, ": "); ok {
-		w.Header().Set(name, value)
-	}
-	if a.way != whole {
-		w.Header().Set("Content-Length", fmt.Sprint(len(a.text)+100))
-	}
-	w.WriteHeader(a.status)
-	io.WriteString(w, a.text)
-	if a.way == whole {
-		return
-	}
-	http.NewResponseController(w).Flush()
-	if a.way == stalled {
-		hang(r)
-	}
-	panic(http.ErrAbortHandler)
-}
-
-// hang holds a request until its client leaves.
-func hang(r *http.Request) {
 	select {
-	case <-r.Context().Done():
-	case <-time.After(time.Minute):
+	case <-r.Context().Done(): // its client has left
+	case <-time.After(a.wait):
 	}
-	panic(http.ErrAbortHandler)
+	w.Header().Set(cmp.Or(a.header, "X-Revision"), a.revision)
+	w.WriteHeader(cmp.Or(a.status, 200))
+	io.WriteString(w, a.text)
 }

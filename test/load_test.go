@@ -25,7 +25,7 @@ type load struct {
 // startLoad starts four clients, each of about 20 requests per second, while all
 // traffic is v1's.
 func (w *walk) startLoad(t *testing.T) *load {
-	first, _, _ := strings.Cut(w.bash(t, 0, "./run-test.sh 2"), "\n")
+	first, _, _ := strings.Cut(w.bash(t, 0, "./run-test.sh --enough 2"), "\n")
 	_, address, _ := strings.Cut(first, " http://")
 	host, gateway, _ := strings.Cut(address, "/ through ")
 	ctx, end := context.WithCancel(context.Background())

@@ -1,12 +1,12 @@
 package test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -21,10 +21,11 @@ import (
 type run struct {
 	name    string
 	script  string // run-test.sh unless given
-	args    string // //GATEWAY stands for the address of the gateway, in env as well
+	args    string
 	cluster *cluster
 	answers answers
-	host    string // routeHost unless given
+	gateway http.Handler // in place of answers
+	host    string       // routeHost, or localhost without a cluster, unless given
 	env     []string
 	code    int
 	out     string // standard output, with … for what differs from run to run; of many requests without the first line
@@ -38,49 +39,42 @@ func check(t *testing.T, runs []run) {
 	for _, r := range runs {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			got := r.start(t, stub(t))
-			if got.code != r.code || !like(r.out, got.stdout) || !like(r.err, got.stderr) {
-				t.Errorf("got\n%v\nwant\n%v", got, result{r.code, r.out, r.err})
-			}
+			r.check(t, stub(t))
 		})
 	}
 }
 
-func (r run) start(t *testing.T, k kubectl) result {
+func (r run) check(t *testing.T, k kubectl) {
 	t.Helper()
-	path := "/"
+	path, host, server, env := "/", cmp.Or(r.host, routeHost), "http://"+closedPort(t), r.env
 	if _, after, ok := strings.Cut(r.args, "--path "); ok {
 		path, _, _ = strings.Cut(after, " ")
 	}
 	if r.cluster == nil {
-		r.host = cmp.Or(r.host, "localhost")
-	}
-	gateway := httptest.NewServer(r.answers.handler(t, cmp.Or(r.host, routeHost), path))
-	defer gateway.Close()
-	address := gateway.Listener.Addr().String()
-	env := []string{"GATEWAY=" + address}
-	if r.cluster == nil {
-		env = append(env, "DOMAIN_NAME="+r.host)
-	}
-	for _, e := range r.env {
-		env = append(env, strings.ReplaceAll(e, "//GATEWAY", "//"+address))
-	}
-	server := "http://" + closedPort(t)
-	if r.cluster != nil {
+		host = cmp.Or(r.host, "localhost")
+		env = append([]string{"DOMAIN_NAME=" + host}, env...)
+	} else {
 		api := httptest.NewServer(r.cluster)
 		defer api.Close()
 		server = api.URL
 	}
+	if r.gateway == nil {
+		r.gateway = r.answers.handler(t, host, path)
+	}
+	gateway := httptest.NewServer(r.gateway)
+	defer gateway.Close()
 	tmp := t.TempDir()
-	args := strings.Fields(strings.ReplaceAll(r.args, "//GATEWAY", "//"+address))
-	got := runAgainst(t, k, server, "./"+cmp.Or(r.script, "run-test.sh"), args, append(env, "TMPDIR="+tmp))
+	env = append([]string{"GATEWAY=" + gateway.Listener.Addr().String(), "TMPDIR=" + tmp}, env...)
+	got := runAgainst(t, k, server, "./"+cmp.Or(r.script, "run-test.sh"), strings.Fields(r.args), env)
 	noneLeft(t, tmp)
 	got.stderr = strings.ReplaceAll(got.stderr, "run-test.sh: ", "")
-	got.stderr = regexp.MustCompile(`(?m)^waiting for .*\n`).ReplaceAllString(got.stderr, "") // on a slow machine
+	got.stderr = regexp.MustCompile(`(?m)^waiting for .*\n|^.* Killed .*\n`).ReplaceAllString(got.stderr, "") // of a slow machine, and of bash
 	if first, rest, ok := strings.Cut(got.stdout, "\n\n"); ok && strings.Contains(first, " requests to ") {
 		got.stdout = rest
 	}
-	return got
+	if got.code != r.code || !like(r.out, got.stdout) || !like(r.err, got.stderr) {
+		t.Errorf("%s: got\n%v\nwant\n%v", r.name, got, result{r.code, r.out, r.err})
+	}
 }
 
 // like tells if got is want, with anything in the place of each … on its line.
@@ -98,21 +92,13 @@ func (r result) String() string {
 	return fmt.Sprintf("exit %d\n-- stdout --\n%s-- stderr --\n%s", r.code, r.stdout, r.stderr)
 }
 
-// kubectl is a way to run kubectl; the zero kubectl is none.
+// kubectl is a way to run kubectl.
 type kubectl struct{ name, path string }
 
 func stub(t *testing.T) kubectl {
-	path, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path, _ := os.Executable()
 	return kubectl{"stub", path}
 }
-
-func kubectls(t *testing.T) []kubectl { return []kubectl{stub(t)} }
-
-// scriptTools are the programs that the scripts call, but for kubectl.
-var scriptTools = []string{"awk", "bash", "cat", "curl", "dirname", "grep", "mktemp", "mv", "readlink", "rm", "sed", "sh", "sleep", "stty", "tail", "tr"}
 
 func runAgainst(t *testing.T, k kubectl, server, script string, args, env []string) result {
 	t.Helper()
@@ -121,15 +107,11 @@ func runAgainst(t *testing.T, k kubectl, server, script string, args, env []stri
 
 // command reads the scripts, so that go test sees when they have changed.
 func command(t *testing.T, k kubectl, server, script string, args, env []string) *exec.Cmd {
-	here, _ := os.Getwd()
-	scripts, _ := filepath.Glob(here + "/scripts/*")
-	for _, name := range append(scripts, here+"/run-test.sh", here+"/latest-run-test.sh") {
-		os.ReadFile(name)
+	for _, name := range glob(t, "scripts/*", "*run-test.sh") {
+		read(t, name)
 	}
-	path, home := tools(t, scriptTools...), t.TempDir()
-	if k.path != "" {
-		link(t, k.path, filepath.Join(path, "kubectl"))
-	}
+	path, home := tools(t), t.TempDir()
+	link(t, k.path, filepath.Join(path, "kubectl"))
 	write(t, filepath.Join(home, ".curlrc"), "include\n") // must not matter
 	config := filepath.Join(home, "config")
 	write(t, config, `{"apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -137,14 +119,16 @@ func command(t *testing.T, k kubectl, server, script string, args, env []string)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "bash", append([]string{script}, args...)...)
+	cmd.Stdin = strings.NewReader("42\n")
 	cmd.Env = append([]string{"PATH=" + path, "HOME=" + home, "KUBECONFIG=" + config, "STUB_SERVER=" + server}, env...)
 	return cmd
 }
 
-// tools returns a folder with these programs and no others.
-func tools(t *testing.T, names ...string) string {
+// tools returns a folder with the programs that the scripts call, but for
+// kubectl, and no others.
+func tools(t *testing.T) string {
 	dir := t.TempDir()
-	for _, name := range names {
+	for name := range strings.FieldsSeq("awk bash cat curl dirname grep mktemp mv readlink rm sed sh sleep stty tail tr") {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			t.Skipf("%s is not installed, which the scripts need", name)
@@ -171,24 +155,22 @@ func finished(t *testing.T, cmd *exec.Cmd) result {
 // noneLeft fails if a process with that TMPDIR still runs, or left a file in it.
 func noneLeft(t *testing.T, tmp string) {
 	t.Helper()
-	left := func() (all []string) {
+	var left []string
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		left = nil
 		environs, _ := filepath.Glob("/proc/[0-9]*/environ")
 		for _, path := range environs {
-			if environ, _ := os.ReadFile(path); bytes.Contains(environ, []byte("TMPDIR="+tmp+"\x00")) {
+			if environ, _ := os.ReadFile(path); strings.Contains(string(environ), "TMPDIR="+tmp+"\x00") {
 				command, _ := os.ReadFile(filepath.Dir(path) + "/cmdline")
-				all = append(all, string(bytes.ReplaceAll(command, []byte{0}, []byte(" "))))
+				left = append(left, string(command))
 			}
 		}
-		return all
-	}
-	for end := time.Now().Add(5 * time.Second); len(left()) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Errorf("processes are left:\n%s", strings.Join(left(), "\n"))
+		if left == nil {
 			break
 		}
 	}
-	if files, _ := os.ReadDir(tmp); len(files) > 0 {
-		t.Errorf("%v is left", files)
+	if files, _ := os.ReadDir(tmp); left != nil || len(files) > 0 {
+		t.Errorf("left are the processes %q and the files %v", left, files)
 	}
 }
 

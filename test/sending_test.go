@@ -1,12 +1,10 @@
 package test
 
 import (
-	"bufio"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,123 +13,73 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// It gives up on a gateway that is gone, on one that accepts and is silent, and
-// on bodies that stall, but not for one of these among others.
+// It gives up on a gateway that is gone, and on one that accepts and is silent.
+// Where the failures decide, it ends while other requests hang.
 func TestScriptGivesUp(t *testing.T) {
-	const elsewhere = "set GATEWAY to an address of the gateway, with http:// where it takes no https\n"
+	silent := answer{wait: time.Minute}
 	check(t, []run{
 		{name: "gone", args: "99999", env: []string{"GATEWAY=" + closedPort(t)}, answers: both, code: 1, out: "…\n",
-			err: "gave up after … of 99999 requests\n… requests failed: no answer (Failed to connect to 127.0.0.1 port …: C… connect to server)\n" + elsewhere},
-		{name: "silence", args: "--timeout 2 200", answers: answers{from("v1").going(silent)}, code: 1, out: "…\n",
+			err: "gave up after … of 99999 requests\n… requests failed: no answer (Failed to connect to 127.0.0.1 port …: C… connect to server)\n" +
+				"set GATEWAY to an address of the gateway, with http:// where it takes no https\n"},
+		{name: "silence", args: "--timeout 2 200", answers: answers{silent}, code: 1, out: "…\n",
 			err: "gave up after … of 200 requests\n… requests failed: connected, but no answer within 2 s\n"},
-		{name: "silence in the middle", args: "--timeout 2 200", answers: append(times(3, from("v1")), times(300, from("v1").going(silent))...), code: 1, out: "…\nv1 …\n",
-			err: "gave up after … of 200 requests\n… requests failed: connected, but no answer within 2 s\n"},
-		{name: "a body that stalls among others", args: "--timeout 2 12", answers: append(times(4, from("v1")), append(times(1, from("v1").going(stalled)), times(7, from("v1"))...)...), code: 1, out: "…\nv1 …\n",
-			err: "1 of 12 requests failed: an answer cut short (Operation timed out) from v1\n"},
-		{name: "something else than HTTP", args: "2", answers: answers{{raw: "220 mail.example.com ESMTP\r\n"}}, code: 1, out: "…\n",
-			err: "2 of 2 requests failed: no answer (Received HTTP/0.9 when not allowed)\n" + elsewhere},
+		{name: "failures", args: "--fail-fast --parallel 4 300", answers: append(answers{{revision: "v1", status: 500}}, times(300, silent)...), code: 1, out: "…\nv1 …\n",
+			err: "stopped after 1 of 300 requests\n1 of 1 requests failed: status 500 from v1\n"},
 	})
 }
 
-// Failures end it at once, also while other requests hang.
-func TestScriptFailsFast(t *testing.T) {
-	for _, tt := range []struct {
-		args    string
-		answers answers
-	}{
-		{"", append(answers{from("v1"), from("v1"), from("v1").with(500)}, times(300, from("v1").going(silent))...)},
-		{"--failures-of v2", append(times(3, from("v1").with(500)), append(times(1, from("v2").with(500)), times(300, from("v1").going(silent))...)...)},
-	} {
-		r := run{args: "--fail-fast --parallel 4 300 " + tt.args, answers: tt.answers, host: "localhost"}
-		start := time.Now()
-		got := r.start(t, stub(t))
-		if took := time.Since(start); got.code != 1 || !strings.HasPrefix(got.stderr, "stopped after ") || took > 30*time.Second {
-			t.Errorf("%s: after %v got\n%v", tt.args, took, got)
-		}
-	}
-}
-
-// A client with a connection at hand would quietly ask again on another, were
-// it to break; so would curl.
-func TestScriptUsesNewConnections(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	var connections atomic.Int64
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			n := connections.Add(1)
-			go func() { // keeps alive whatever the client says, and drops each second request
-				defer conn.Close()
-				requests := bufio.NewReader(conn)
-				for i := n; ; i++ {
-					if _, err := http.ReadRequest(requests); err != nil || i%2 == 0 {
-						return
-					}
-					io.WriteString(conn, "HTTP/1.1 200 OK\r\nX-Revision: v1\r\nContent-Length: 2\r\n\r\nok")
-				}
-			}()
-		}
-	}()
-	r := run{args: "20", answers: both, host: "localhost", env: []string{"GATEWAY=" + listener.Addr().String()}}
-	if got := r.start(t, kubectl{}); got.stderr != "10 of 20 requests failed: no answer (Empty reply from server)\n" || connections.Load() != 20 {
-		t.Errorf("%d connections, got\n%v", connections.Load(), got)
-	}
-}
-
-// No more requests than --parallel are on their way at the same time.
+// No more requests than --parallel are on their way at the same time, and no
+// more are sent per second than --rate says.
 func TestScriptSendsSeveralAtATime(t *testing.T) {
-	for args, want := range map[string]int{"20": 2, "--parallel 6 30": 6} {
+	for _, tt := range []struct {
+		args  string
+		most  int
+		least time.Duration
+	}{{"20", 2, 0}, {"--parallel 6 30", 6, 0}, {"--rate 10 --parallel 4 20", 4, 1500 * time.Millisecond}} {
 		var now, most int
 		var mu sync.Mutex
-		gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		count := func(n int) {
 			mu.Lock()
-			now++
+			defer mu.Unlock()
+			now += n
 			most = max(most, now)
-			mu.Unlock()
-			time.Sleep(200 * time.Millisecond)
-			mu.Lock()
-			now--
-			mu.Unlock()
-			from("v1").ServeHTTP(w, r)
-		}))
-		r := run{args: args, answers: both, host: "localhost", env: []string{"GATEWAY=" + gateway.Listener.Addr().String()}}
-		if got := r.start(t, kubectl{}); got.code != 0 || most < 2 || most > want {
-			t.Errorf("%s: %d at the same time, want %d; got\n%v", args, most, want, got)
 		}
-		gateway.Close()
+		r := run{name: tt.args, args: tt.args, out: "…\nv1 …\n\nok: …\n", gateway: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			count(1)
+			defer count(-1)
+			answer{revision: "v1", wait: 200 * time.Millisecond}.ServeHTTP(w, r)
+		})}
+		start := time.Now()
+		r.check(t, stub(t))
+		if took := time.Since(start); most < 2 || most > tt.most || took < tt.least {
+			t.Errorf("%s: up to %d at the same time, in %v", tt.args, most, took)
+		}
 	}
 }
 
-// https asks the route's own name: the certificate, SNI and Host are its.
+// https asks the route's own name: the certificate, SNI and Host are its. What
+// stands behind -- is for curl.
 func TestScriptWithTLS(t *testing.T) {
-	gateway := httptest.NewUnstartedServer(answers{from("v1")}.handler(t, "example.com", "/"))
+	gateway := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer{revision: "v1", text: r.Method + " " + r.Host + " " + r.Header.Get("X-Who")}.ServeHTTP(w, r)
+	}))
 	gateway.Config.ErrorLog = log.New(io.Discard, "", 0)
 	gateway.StartTLS() // its certificate is for example.com
-	defer gateway.Close()
-	bundle := filepath.Join(t.TempDir(), "ca.pem")
-	write(t, bundle, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: gateway.Certificate().Raw})))
-	address := gateway.Listener.Addr().String()
-	r := run{args: "3", cluster: serving(ksvc{spec: "v1,,100", url: "https://example.com"}), answers: both, env: []string{"GATEWAY=" + address, "CURL_CA_BUNDLE=" + bundle}}
-	if got := r.start(t, stub(t)); got.code != 0 {
-		t.Errorf("got\n%v", got)
-	}
-	r.env = r.env[:1]
-	if got := r.start(t, stub(t)); got.code != 1 || !strings.Contains(got.stderr, "requests failed: no answer (SSL ") {
-		t.Errorf("without the certificate's authority: got\n%v", got)
-	}
+	t.Cleanup(gateway.Close)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "ca.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: gateway.Certificate().Raw})))
+	write(t, filepath.Join(dir, "header"), "X-Who: me")
+	env := []string{"GATEWAY=" + gateway.Listener.Addr().String(), "CURL_CA_BUNDLE=" + dir + "/ca.pem"}
+	c := serving(ksvc{spec: "v1,,100", url: "https://example.com"})
+	check(t, []run{
+		{name: "with", args: "-- --header @" + dir + "/header --request POST", cluster: c, env: env, out: "POST example.com me"},
+		{name: "without", cluster: c, env: env[:1], code: 1, err: "1 of 1 requests failed: no answer (SSL …)\nset GATEWAY…\n"},
+	})
 }
 
 // A signal ends the script and its children at once, in whatever they are.
@@ -143,37 +91,27 @@ func TestScriptIsInterrupted(t *testing.T) {
 					t.Skip(sig, " is ignored here, which a shell cannot trap")
 				}
 				t.Parallel()
-				reached, over := make(chan struct{}, 100), make(chan struct{})
+				reached := make(chan struct{}, 100)
 				c := serving(ksvc{spec: "v1,,100"})
 				c.fault = func(n int, r *http.Request) bool {
 					if n == hangs {
 						reached <- struct{}{}
-						select {
-						case <-r.Context().Done():
-						case <-over:
-						}
+						<-r.Context().Done()
 					}
 					return false
 				}
 				api := httptest.NewServer(c)
 				gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if name == "while" {
-						time.Sleep(50 * time.Millisecond)
-					}
 					if hangs == 0 {
 						reached <- struct{}{}
-						hang(r)
+						<-r.Context().Done()
 					}
-					from("v1").ServeHTTP(w, r)
+					answer{revision: "v1", wait: map[string]time.Duration{"while": 50 * time.Millisecond}[name]}.ServeHTTP(w, r)
 				}))
 				t.Cleanup(gateway.Close)
 				t.Cleanup(api.Close)
-				t.Cleanup(func() { close(over) })
 				tmp, n := t.TempDir(), map[string]string{"while": "400"}[name]+"20"
-				env := []string{"TMPDIR=" + tmp, "GATEWAY=" + gateway.Listener.Addr().String()}
-				if hangs == 0 {
-					env = append(env, "DOMAIN_NAME=localhost")
-				}
+				env := []string{"TMPDIR=" + tmp, "GATEWAY=" + gateway.Listener.Addr().String(), "DOMAIN_NAME=" + map[int]string{0: "localhost"}[hangs]}
 				cmd := command(t, stub(t), api.URL, "./run-test.sh", []string{n}, env)
 				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 				var stderr strings.Builder
@@ -202,7 +140,7 @@ func TestScriptIsInterrupted(t *testing.T) {
 
 // What cannot be printed or kept is never told as ok.
 func TestScriptCannotWrite(t *testing.T) {
-	gateway := httptest.NewServer(answers{from("v1")}.handler(t, "localhost", "/"))
+	gateway := httptest.NewServer(from("v1"))
 	defer gateway.Close()
 	env := []string{"DOMAIN_NAME=localhost", "GATEWAY=" + gateway.Listener.Addr().String()}
 	for _, n := range []string{"1", "20"} {
@@ -210,75 +148,65 @@ func TestScriptCannotWrite(t *testing.T) {
 		if err != nil {
 			t.Skip(err)
 		}
-		defer full.Close()
-		cmd := command(t, kubectl{}, "", "./run-test.sh", []string{n}, env)
-		cmd.Stdout = full
-		if got := finished(t, cmd); got.code == 0 || !strings.HasSuffix(got.stderr, "write error: No space left on device\n") {
-			t.Errorf("%s requests to a full disk: %v", n, got)
-		}
-		reader, writer, _ := os.Pipe()
+		reader, left, _ := os.Pipe()
 		reader.Close()
-		cmd = command(t, kubectl{}, "", "./run-test.sh", []string{n}, env)
-		cmd.Stdout = writer
-		if got := finished(t, cmd); got.code == 0 || got.stderr != "" {
-			t.Errorf("%s requests to a reader who has left: %v", n, got)
+		for file, says := range map[*os.File]string{full: "write error: No space left on device\n", left: ""} {
+			cmd := command(t, stub(t), "", "./run-test.sh", []string{n}, env)
+			cmd.Stdout = file
+			if got := finished(t, cmd); got.code == 0 || !strings.HasSuffix(got.stderr, says) || (says == "") != (got.stderr == "") {
+				t.Errorf("%s requests to %s: %v", n, file.Name(), got)
+			}
+			file.Close()
 		}
 	}
 }
 
 // Programs of its own machine that behave otherwise.
 func TestScriptBesideOtherPrograms(t *testing.T) {
+	const shared = "…\nv1 …\nv2 …\n\nok: …\n"
+	const unknown = "curl 7.75 is needed, or 7.84 for --rate: curl: unknown --write-out variable: 'exitcode'\n"
 	for _, tt := range []struct {
-		name, program, does string
-		code                int
-		err                 string
+		program, does string
+		run
 	}{
-		{"an awk that warns", "awk", "echo warning: x >&2\nexec REAL \"$@\"", 0, "warning: x\nwarning: x\n"},
-		{"a curl that warns", "curl", "echo curl: /lib/libcurl.so.4: no version information available >&2\nexec REAL \"$@\"", 0, ""},
-		{"a curl that is killed", "curl", `kill -9 $$`, 1, "gave up after 0 of 4 requests\n"},
-		{"an mktemp that does not take TMPDIR", "mktemp", "unset TMPDIR; exec REAL \"$@\"", 0, ""},
+		{"awk", "echo warning: x >&2\nexec REAL \"$@\"", run{name: "an awk that warns", out: shared, err: "warning: x\nwarning: x\n"}},
+		{"curl", "echo curl: /lib/libcurl.so.4: no version information available >&2\nexec REAL \"$@\"", run{name: "a curl that warns", out: shared}},
+		{"curl", `kill -9 $$`, run{name: "a curl that is killed", code: 1, out: "…\n", err: "gave up after 0 of 20 requests\n"}},
+		{"curl", `echo "curl: unknown --write-out variable: 'exitcode'" >&2`, run{name: "an old curl", code: 2, err: unknown}},
+		{"mktemp", "unset TMPDIR; exec REAL \"$@\"", run{name: "an mktemp that does not take TMPDIR", out: shared}},
+		{"kubectl", `[ -f "$HOME/in" ] || { echo 'Your code:' >&2; read -r code && [ "$code" = 42 ]; } || exit 1
+			echo >"$HOME/in"; exec REAL "$@"`, run{name: "a kubectl that asks for a code, once", cluster: serving(ksvc{spec: pinned}), out: shared, err: "Your code:\n"}},
 	} {
-		path, err := exec.LookPath(tt.program)
-		if err != nil {
-			t.Skip(err)
-		}
-		dir := t.TempDir()
-		write(t, filepath.Join(dir, tt.program), "#!/bin/sh\n"+strings.ReplaceAll(tt.does, "REAL", path))
-		r := run{args: "4", answers: both, host: "localhost", env: []string{"PATH=" + dir + ":" + tools(t, scriptTools...)}}
-		if got := r.start(t, kubectl{}); got.code != tt.code || !strings.HasSuffix(got.stderr, tt.err) {
-			t.Errorf("%s: got\n%v\nwant exit %d and\n%s", tt.name, got, tt.code, tt.err)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir, path := t.TempDir(), filepath.Join(t.TempDir(), "kubectl")
+			link(t, stub(t).path, path)
+			if found, err := exec.LookPath(tt.program); err == nil && tt.program != "kubectl" {
+				path = found
+			}
+			write(t, filepath.Join(dir, tt.program), "#!/bin/sh\n"+strings.ReplaceAll(tt.does, "REAL", path))
+			tt.args, tt.answers, tt.env = "20", both, []string{"PATH=" + dir + ":" + tools(t)}
+			tt.run.check(t, stub(t))
+		})
 	}
 }
 
 // A watch shows what is so since the last change of the traffic.
 func TestScriptWatches(t *testing.T) {
-	const pinned = "v1,,50 v2,,50"
-	for _, tt := range []struct {
-		name     string
+	for name, tt := range map[string]struct {
 		then     ksvc
 		out, err string
 	}{
-		{"traffic that changes", ksvc{spec: "v2,,100", edited: 2}, "v2                 100%    100.0% …  ##########\n…", edited},
-		{"a rollout", ksvc{spec: "@latest,,100", status: "v2,,82 v1,,18", ready: "Unknown RolloutInProgress x"}, "v2                  82%    100.0% …  ##########\nv1                  18%      0.0%      0\n", moving},
-		{"an edit that is not in force yet", ksvc{spec: pinned, edited: 2, seen: 1}, "v1                  50%      0.0%      0\nv2                  50%    100.0% …  ##########\n", edited},
+		"traffic that changes": {ksvc{spec: "v2,,100", edited: 2}, "v2                 100%    100.0% …  ##########\n…", edited},
+		"a rollout": {ksvc{spec: "@latest,,100", status: "v2,,82 v1,,18", ready: "Unknown RolloutInProgress x"},
+			"v2                  82%    100.0% …  ##########\nv1                  18%      0.0%      0\n", moving},
+		"an edit that is not in force yet": {ksvc{spec: pinned, edited: 2, seen: 1}, "v1                  50%      0.0%      0\nv2                  50%    100.0% …  ##########\n", edited},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			c := serving(ksvc{spec: pinned}, tt.then)
-			gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				revision := "v1"
-				if c.asked.Load() > 1 { // the change has been told
-					revision = "v2"
-				}
-				from(revision).ServeHTTP(w, r)
-			}))
-			defer gateway.Close()
-			r := run{args: "--rate 20 120", cluster: c, answers: both, env: []string{"GATEWAY=" + gateway.Listener.Addr().String()}}
-			if got := r.start(t, stub(t)); got.code != 1 || !like("REVISION  TAG  EXPECTED  OBSERVED  COUNT\n"+tt.out, got.stdout) || got.stderr != tt.err {
-				t.Errorf("got\n%v\nwant\n%s%s", got, tt.out, tt.err)
-			}
+		c := serving(ksvc{spec: pinned}, tt.then)
+		changing := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			from(map[bool]string{true: "v2", false: "v1"}[c.asked.Load() > 1]).ServeHTTP(w, r) // when the change has been told
 		})
+		check(t, []run{{name: name, args: "--rate 20 120", cluster: c, gateway: changing, code: 1, out: "REVISION  TAG  EXPECTED  OBSERVED  COUNT\n" + tt.out, err: tt.err}})
 	}
 }
 

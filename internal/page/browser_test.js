@@ -275,10 +275,10 @@ scenario('others', 'many names, and a clock that is set', async () => {
   await sleep(4000);
   equal('elements', $$(':not(#columns *)').length, before);
   check('few slices in each column', columns().slice(-3, -1).every(({length}) => length >= 2 && length <= 14));
-  for (const later of [24 * 3600_000, -3600_000]) {
+  for (const later of [-3600_000, 24 * 3600_000]) {
     setClock(later);
     await sleep(500);
-    check(`columns: ${filled()}`, filled().length === 91 && /^_+#{1,2}$/.test(filled()));
+    check(`columns: ${filled()}`, filled().length === 91 && /^_+#{1,2}_?$/.test(filled()));
   }
 });
 
