@@ -247,6 +247,7 @@ func TestDrainHasLimit(t *testing.T) {
 		if err := stop(); err != nil || time.Since(begin) != 10*time.Second {
 			t.Errorf("%v after %v, want 10s", err, time.Since(begin))
 		}
+		io.ReadAll(conn) // It would hang, were the connection left open.
 	})
 }
 

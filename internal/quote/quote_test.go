@@ -39,7 +39,7 @@ func TestFindPrice(t *testing.T) {
 		{"", "null", "?the quote provider's price is null"},
 		{"", "\n", `?the quote provider's price is ""`},
 		{"", "n/a\r\n", `?the quote provider's price is "N/A"`},
-		{"", `"NA"`, `?the quote provider's price is "NA"`},
+		{"", `" NA "`, `?the quote provider's price is "NA"`},
 		{"", "-", `?the quote provider's price is "-"`},
 		{"", "n/d", `?the quote provider's price is "N/D"`},
 		{"", "1e400", noNumber}, // Infinity in JavaScript

@@ -189,7 +189,7 @@ func TestHostileUpstreams(t *testing.T) {
 		{ok + "\r\n\"TARGET\"", "502  the quote provider's price is not a number", ""},
 		{ok + "\r\n" + strings.Repeat(" ", maxBody) + "201.36", "502  the quote provider's answer is larger than 1 MiB", ""},
 		{ok + "Content-Length: 7\r\n\r\n201.36", noAnswer, "unexpected EOF"},
-		{"TARGET\r\n\r\n", noAnswer, `malformed HTTP response \"/quote?symbol=AAPL&apikey={key}\"`},
+		{"TARGET" + strings.Repeat("x", 2000), noAnswer, `malformed HTTP response \"/quote?symbol=AAPL&apikey={key}x`},
 		{ok + "X: " + strings.Repeat("x", maxHeader) + "\r\n\r\n", noAnswer, "server response headers exceeded"},
 		{"dead", "502  the quote provider cannot be reached", "connection refused"},
 	} {
