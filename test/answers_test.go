@@ -34,7 +34,7 @@ var records = []struct{ name, vars, in, want string }{
 	{"no answer can draw on the terminal, or look like two", "", wrote("HTTP/1.1 200 OK\nX-Revision: a|b %s\x1b[2J\a\n\n", okay), "answer|1|a?b %s?[2J?||"},
 	{"a rehearsal, and a success of any kind", "", wrote("HTTP/1.1 299 x\nX-Revision: v1\nX-Rehearsal: v1=100\n\n", "0|299|0|0|"), "answer|1|v1||\nrehearsed|1"},
 	{"what the curl is still writing", "", wrote(ofV1, okay) + "HTTP/1.1 200 OK\r\nX-Revision: v2\r\n\r\n\nM|28|200|0|0|Oper", "answer|1|v1|a|"},
-	{"other statuses", "", wrote("HTTP/1.1 500 x\nX-Revision: v1\n\n", "0|500|0|0|") + wrote("HTTP/1.1 502 x\n\n", "0|502|0|0|"), "answer|1|v1||status 500 from v1\n" +
+	{"other statuses", "", wrote("HTTP/1.1 301 x\nX-Revision: v1\n\n", "0|301|0|0|") + wrote("HTTP/1.1 502 x\n\n", "0|502|0|0|"), "answer|1|v1||status 301 from v1\n" +
 		"answer|1|||status 502, which names no revision: the program broke the connection, or its pod went away"},
 	{"no answer, told without its times", "", wrote("", refuses) + wrote("", strings.Replace(refuses, "0 ms", "12 ms", 1)), "answer|2" + refused},
 	{"silence", outcomes, wrote("", waits), "answer|1|||connected, but no answer within 2 s"},

@@ -91,21 +91,18 @@ func TestScriptIsInterrupted(t *testing.T) {
 					t.Skip(sig, " is ignored here, which a shell cannot trap")
 				}
 				t.Parallel()
-				reached := make(chan struct{}, 100)
-				c := serving(ksvc{spec: "v1,,100"})
-				c.fault = func(n int, r *http.Request) bool {
+				reached, c := make(chan struct{}, 100), serving(ksvc{spec: "v1,,100"})
+				hang := func(n int, r *http.Request) bool {
 					if n == hangs {
 						reached <- struct{}{}
 						<-r.Context().Done()
 					}
 					return false
 				}
+				c.fault = hang
 				api := httptest.NewServer(c)
 				gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if hangs == 0 {
-						reached <- struct{}{}
-						<-r.Context().Done()
-					}
+					hang(0, r)
 					answer{revision: "v1", wait: map[string]time.Duration{"while": 50 * time.Millisecond}[name]}.ServeHTTP(w, r)
 				}))
 				t.Cleanup(gateway.Close)
@@ -114,23 +111,16 @@ func TestScriptIsInterrupted(t *testing.T) {
 				env := []string{"TMPDIR=" + tmp, "GATEWAY=" + gateway.Listener.Addr().String(), "DOMAIN_NAME=" + map[int]string{0: "localhost"}[hangs]}
 				cmd := command(t, stub(t), api.URL, "./run-test.sh", []string{n}, env)
 				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-				var stderr strings.Builder
-				cmd.Stderr = &stderr
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				<-reached
-				to := cmd.Process.Pid
-				if sig == syscall.SIGINT { // as a terminal does; and twice, as timeout(1) does
-					to = -to
-				}
+				to := map[bool]int{true: -1, false: 1}[sig == syscall.SIGINT] // to all, as a terminal does
+				go func() {
+					<-reached
+					syscall.Kill(to*cmd.Process.Pid, sig)
+					syscall.Kill(to*cmd.Process.Pid, sig) // twice, as timeout(1) does
+				}()
 				start := time.Now()
-				syscall.Kill(to, sig)
-				syscall.Kill(to, sig)
-				cmd.Wait()
-				if got := cmd.ProcessState.ExitCode(); got != code || time.Since(start) > 20*time.Second ||
-					strings.Contains(stderr.String(), "interrupted after ") == (name == "before") {
-					t.Errorf("after %v exit %d, want %d, and\n%s", time.Since(start), got, code, stderr.String())
+				got := finished(t, cmd)
+				if told := strings.Contains(got.stderr, "interrupted after "); got.code != code || told == (name == "before") || time.Since(start) > 30*time.Second {
+					t.Errorf("after %v got\n%v\nwant exit %d", time.Since(start), got, code)
 				}
 				noneLeft(t, tmp)
 			})
