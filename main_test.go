@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -247,18 +248,19 @@ func TestDrainHasLimit(t *testing.T) {
 		if err := stop(); err != nil || time.Since(begin) != 10*time.Second {
 			t.Errorf("%v after %v, want 10s", err, time.Since(begin))
 		}
+		io.ReadAll(conn) // It would hang, were the connection left open.
 	})
 }
 
 // start serves, and returns a connection, and what stops the server.
 func start(t *testing.T, handler http.Handler) (net.Conn, func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
-	conns, ended := make(pipes), make(chan error, 1)
+	conns, ended := make(pipes), make(chan error)
 	go func() { ended <- serve(ctx, conns, handler, slog.New(slog.DiscardHandler)) }()
 	conn := conns.dial()
-	t.Cleanup(func() { conn.Close() })
-	t.Cleanup(cancel)
-	return conn, func() error { cancel(); return <-ended }
+	stop := sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() { conn.Close(); stop() })
+	return conn, stop
 }
 
 // pipes is a listener whose connections are pipes, which synctest's clock governs.

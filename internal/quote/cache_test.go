@@ -91,6 +91,7 @@ func TestFlood(t *testing.T) {
 				})
 			}
 			clients.Wait()
+			synctest.Wait() // An answer is there before it is settled.
 			if n := refused.Load(); n != cacheSize || len(c.kept) > cacheSize || len(c.underWay) > 0 {
 				t.Errorf("%d were refused; %d are kept, and %d being fetched", n, len(c.kept), len(c.underWay))
 			}

@@ -26,9 +26,7 @@ func TestParseTicker(t *testing.T) {
 func TestFindPrice(t *testing.T) {
 	const (
 		nothing  = "?the quote provider's answer has nothing where QUOTE_POINTER points"
-		noPrice  = "the quote provider's answer has no price where QUOTE_POINTER points"
 		noNumber = "the quote provider's price is not a number"
-		noJSON   = "the quote provider's answer is not JSON"
 	)
 	for _, test := range []struct{ pointer, body, want string }{
 		{"", "201.3600\n", "201.3600"},
@@ -41,14 +39,14 @@ func TestFindPrice(t *testing.T) {
 		{"", "null", "?the quote provider's price is null"},
 		{"", "\n", `?the quote provider's price is ""`},
 		{"", "n/a\r\n", `?the quote provider's price is "N/A"`},
-		{"", `"NA"`, `?the quote provider's price is "NA"`},
+		{"", `" NA "`, `?the quote provider's price is "NA"`},
 		{"", "-", `?the quote provider's price is "-"`},
 		{"", "n/d", `?the quote provider's price is "N/D"`},
 		{"", "1e400", noNumber}, // Infinity in JavaScript
 		{"", `"Inf"`, noNumber},
 		{"", `" 201.36"`, noNumber},
-		{"", "true", noPrice},
-		{"/price", `{"price":1}{"price":2}`, noJSON},
+		{"", "true", "the quote provider's answer has no price where QUOTE_POINTER points"},
+		{"/price", `{"price":1}{"price":2}`, "the quote provider's answer is not JSON"},
 
 		{"//", `{"":{"":1}}`, "1"},
 		{"/a~1b/m~0n/~01", `{"a/b":{"m~n":{"~1":1}}}`, "1"},
@@ -82,14 +80,6 @@ func TestFindPrice(t *testing.T) {
 }
 
 func TestParseTemplate(t *testing.T) {
-	for template, host := range map[string]string{
-		"HTTP://api.example.com:8080/p?s={ticker}&k={key}": "api.example.com:8080",
-		"http://[::1]:8080?s={ticker}":                     "[::1]:8080",
-	} {
-		if got, err := ParseTemplate(template, "k"); err != nil || got.Host != host || got.IsZero() {
-			t.Errorf("%s: %v, host %s", template, err, got.Host)
-		}
-	}
 	for template, want := range map[string]string{
 		"ftp://secret.example.com/{ticker}":     "want an http or https URL",
 		"https://:443/secret/{ticker}":          "want an http or https URL",
@@ -111,8 +101,7 @@ func TestRedact(t *testing.T) {
 	for _, text := range []string{
 		`a"b c/+$1.*`,
 		`a\"b c/+$1.*`,            // quoted
-		"a%22b%20c%2F%2B%241.%2A", // as it is sent
-		"a%22b%20c%2f%2b%241.%2a", // in lower case
+		"a%22b%20c%2f%2b%241.%2a", // as it is sent, but in lower case
 		"a%22b+c%2F%2B%241.%2A",   // of a query
 		"a%22b%20c%2F+$1.%2A",     // of a path
 	} {

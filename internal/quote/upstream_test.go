@@ -180,7 +180,6 @@ func TestHostileUpstreams(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\n"
 	const noAnswer = "502  the quote provider gave no valid answer"
 	const status = "502  the quote provider answered with status "
-	const tooLarge = "502  the quote provider's answer is larger than 1 MiB"
 	for _, test := range []struct{ says, want, cause string }{ // where it says TARGET, it repeats the request's.
 		{ok + "\r\n" + strings.Repeat(" ", maxBody-6) + "201.36", "201.36", ""},
 		{"HTTP/1.1 404 TARGET\r\n\r\nTARGET", "unknown", ""},
@@ -188,9 +187,9 @@ func TestHostileUpstreams(t *testing.T) {
 		{"HTTP/1.1 204 TARGET\r\n\r\n", status + "204", ""},
 		{"HTTP/1.1 302 Found\r\nLocation: TARGET\r\nContent-Length: 6\r\n\r\n201.36", status + "302", ""},
 		{ok + "\r\n\"TARGET\"", "502  the quote provider's price is not a number", ""},
-		{ok + "\r\n" + strings.Repeat(" ", maxBody) + "201.36", tooLarge, ""},
+		{ok + "\r\n" + strings.Repeat(" ", maxBody) + "201.36", "502  the quote provider's answer is larger than 1 MiB", ""},
 		{ok + "Content-Length: 7\r\n\r\n201.36", noAnswer, "unexpected EOF"},
-		{"TARGET\r\n\r\n", noAnswer, `malformed HTTP response \"/quote?symbol=AAPL&apikey={key}\"`},
+		{"TARGET" + strings.Repeat("x", 2000), noAnswer, `malformed HTTP response \"/quote?symbol=AAPL&apikey={key}x`},
 		{ok + "X: " + strings.Repeat("x", maxHeader) + "\r\n\r\n", noAnswer, "server response headers exceeded"},
 		{"dead", "502  the quote provider cannot be reached", "connection refused"},
 	} {
