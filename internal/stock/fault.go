@@ -23,7 +23,7 @@ func (f Fault) inject(w http.ResponseWriter, r *http.Request) (fails bool) {
 	if f == (Fault{}) || strings.HasPrefix(r.UserAgent(), "kube-probe/") {
 		return false
 	}
-	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok {
+	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.WriteTimeout > 0 {
 		// The client's time to receive its answer begins after the wait.
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(f.Latency + server.WriteTimeout))
 	}
