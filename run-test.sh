@@ -32,7 +32,7 @@ What stands behind -- goes to curl, as --header @file or --data @file. Variables
 END
 }
 
-say() { printf 'run-test.sh: %s\n' "$*" >&2; }
+say() { printf 'run-test.sh: %s\n' "$*" >&2 || true; }
 die() { say "$@"; exit 2; }
 
 # read_options sets a variable for each option, and refuses what cannot be meant.

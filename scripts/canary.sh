@@ -18,15 +18,15 @@ run-test.sh finds nothing wrong. At the first failure that decides, or a signal,
 
 Exits with 0 after the last step, with 1 if a step failed, with 2 if it could not try, and before as run-test.sh does."
 
-say() { printf 'canary.sh: %s\n' "$*" >&2; }
-refuse() { say "$@" && exit 2; }
+say() { printf 'canary.sh: %s\n' "$*" >&2 || true; } # what cannot be said must not change what is done
+refuse() { say "$@"; exit 2; }
 
 read_options() {
   local step last=0 name
   act=release check='' preview=50 steps='5 25 50 100' requests=300 pause=0 wait=60 paths=() options=() curl=()
   while (($#)); do
     case $1 in
-      -h | --help) echo "$USAGE" && exit ;;
+      -h | --help) echo "$USAGE"; exit ;;
       --put-back) act=put_back && shift && continue ;;
       --) curl=("$@") && break ;;
       --path) paths+=("${2:-}") ;;
@@ -34,7 +34,7 @@ read_options() {
       --allow | --within | --timeout | --rate | --parallel | --revision-header) options+=("$1" "${2:-}") ;;
       *) refuse "there is no option \"$1\": see --help" ;;
     esac
-    [[ -n ${2:-} ]] || refuse "$1 needs a value: see --help"
+    [[ ${2:-} == *[![:space:]]* ]] || refuse "$1 needs a value: see --help"
     shift 2
   done
   ((${#paths[@]})) || paths=(/)
@@ -45,7 +45,9 @@ read_options() {
     [[ $step =~ ^([1-9][0-9]?|100)$ && $step -gt $last ]] || refuse "--steps are rising whole percentages: see --help"
     last=$step
   done
-  ((last && requests)) || refuse "--steps and --requests must not be nothing: see --help"
+  for path in "${paths[@]}"; do # run-test.sh reads its options in their order
+    bash "$scripts/../run-test.sh" --path "$path" "$requests" ${options[@]+"${options[@]}"} --help >/dev/null || exit 2
+  done
 }
 
 # A list of traffic has REVISION,TAG,PERCENT for each entry, with @latest for the one that follows the latest revision.
@@ -67,14 +69,8 @@ look() { # reads the Service, all at once; what fails once is asked again
     ((--tries)) || return 1
     sleep 1
   done
-  {
-    read -r kept
-    read -r traffic
-    read -r writers
-    read -r version generation observed created ready
-    read -r served
-    read -r conditions
-  } <<<"$found" || true
+  { read -r kept && read -r traffic && read -r writers && read -r version generation observed created ready &&
+    read -r served && read -r conditions; } <<<"$found" || true
 }
 is_ours() { [[ $ours == *"|$traffic|"* ]]; }
 # patch changes what look has found: with its version, never over what somebody else has written since.
@@ -92,7 +88,7 @@ is_refused() { [[ $error == *"(Forbidden)"* || $error == *"denied the request"* 
 move() {
   local tries=10
   ours+="|$1|" error="kubectl cannot get the Service"
-  while look && is_ours; do # in a trap, return alone would return what was before the trap
+  while [[ -n $1 ]] && look && is_ours; do # in a trap, return alone would return what was before the trap
     if [[ $traffic == "$1" ]] && { [[ $kept == "$before" ]] || is_refused; }; then return 0; fi
     if ((tries-- == 0)) || is_refused; then break; fi
     patch "\"$before\"" ", \"spec\": {\"traffic\": [$(in_json "$1")]}"
@@ -131,9 +127,13 @@ list_failed() { # while one of these is in the list, Knative assigns nothing of 
 # run starts a job in a process group of its own, and with the signals that finish ignores: run-test.sh needs them. Bash
 # hears a signal at once only while it waits like this.
 run() { set -m; (trap - HUP INT QUIT PIPE TERM && exec "$@" </dev/null) & set +m; wait $!; }
-ask() { # run-test.sh for the path $1
-  run bash "$scripts/../run-test.sh" ${context:+--context "$context"} --path "$1" --wait "$wait" "${@:2}" \
-    ${options[@]+"${options[@]}"} ${curl[@]+"${curl[@]}"}
+ask() { # run-test.sh for the path $1, and again where it could not try
+  local tries=3 status=2
+  while ((status == 2 && tries--)); do
+    run bash "$scripts/../run-test.sh" ${context:+--context "$context"} --path "$1" --wait "$wait" "${@:2}" \
+      ${options[@]+"${options[@]}"} ${curl[@]+"${curl[@]}"} && return 0 || status=$?
+  done
+  return "$status"
 }
 # go_back is over when the gateway has the traffic of before, as far as its revisions are there.
 go_back() {
@@ -144,7 +144,7 @@ go_back() {
     move "$list" || break
     if [[ $generation == "$observed" && ${traffic//@latest/$ready} == "$served" ]] &&
       [[ " $conditions " == *" RoutesReady=True "* ]] &&
-      ask "${paths[0]}" --requests 100 --enough --fail-fast --failures-of "$new"; then
+      ask "${paths[0]}" --requests 100 --enough --fail-fast --failures-of "$new" >/dev/null; then
       say "the gateway has the traffic of before, set by $writers${failed:+, but for what has failed: $failed}"
       forget && return 0
     fi
@@ -163,27 +163,27 @@ finish() {
   local status=$? job
   trap '' HUP INT QUIT PIPE TERM
   for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done
-  [[ -z $ours ]] || go_back || status=1
+  if [[ -n $ours ]]; then go_back || status=1; elif ((status)); then say "this run has moved no traffic"; fi
   exit "$status"
 }
 put_back() { # finish goes back wherever there is traffic of ours
-  [[ -n $kept ]] || { say "no release was cut off: there is nothing to put back" && exit; }
+  [[ -n $kept ]] || { say "no release was cut off: there is nothing to put back"; exit; }
   before=$kept new=$created ours="|$traffic|"
 }
 # prepare finds whatever is wrong before anything moves.
 prepare() {
   before=${kept:-$traffic}
-  [[ -z $kept ]] || { advise "a release was cut off, or is under way." && exit 2; }
+  [[ -z $kept ]] || { advise "a release was cut off, or is under way."; exit 2; }
   [[ " $traffic" == *" @latest,latest,"* ]] || refuse "no latestRevision: true has the tag latest: see pin.sh --help"
   [[ $conditions != *RolloutInProgress* ]] || say "waiting for a gradual rollout: it moves the tag latest, too"
   # Until the last edit is taken up, the latest revision is that of before. If it takes long, run-test.sh says why.
   while [[ $conditions == *RolloutInProgress* ]] || { ! is_taken_up && ((SECONDS < wait)); }; do
-    run sleep 1; look || refuse "kubectl cannot get it"
+    run sleep 1; look || refuse "kubectl cannot get the Service $SVC_NAME"
   done
   new=$created
   list_failed || refuse "kubectl cannot get the revisions"
   for path in "${paths[@]}"; do
-    ask "$path" >/dev/null || ask "$path" >/dev/null || ask "$path" >/dev/null || exit
+    ask "$path" --failures-of "$new" >/dev/null || exit
     ((preview == 0)) || ask "$path" --tag latest --requests "$preview" --fail-fast || exit
   done
   look || traffic=''
@@ -199,7 +199,7 @@ release() {
     if ((step <= has)); then continue; fi
     say "$new gets $step% of the traffic"
     share "$new" "$step"
-    move "$list" || { say "cannot change the traffic: $error" && exit 1; }
+    move "$list" || { say "cannot change the traffic: $error"; exit 1; }
     ours="|$list|"
     for path in "${paths[@]}"; do
       ask "$path" --requests "$requests" --enough --fail-fast --failures-of "$new" || exit 1
@@ -207,7 +207,7 @@ release() {
     done
     run sleep "$pause"
     export CONTEXT=$context REVISION=$new PERCENT=$step
-    [[ -z $check ]] || run bash -c "$check" || { say "--check exits with $?" && exit 1; }
+    [[ -z $check ]] || run bash -c "$check" || { say "--check exits with $?"; exit 1; }
     look && is_ours || exit 1
   done
   trap '' HUP INT QUIT PIPE TERM
@@ -224,7 +224,7 @@ main() {
   say "the Service $SVC_NAME in namespace $NAMESPACE${context:+ of context $context}"
   trap finish EXIT
   trap 'exit 1' HUP INT QUIT PIPE TERM
-  look 2 || refuse "kubectl cannot get it"
+  look 2 || refuse "kubectl cannot get the Service $SVC_NAME"
   "$act"
 }
 main "$@"

@@ -4,10 +4,12 @@ readonly USAGE='usage: pin.sh [--dry-run] [--move-tag] [--context NAME]
 Prepares the live Service SVC_NAME in NAMESPACE for releases by percentages, and moves no request: what follows the
 latest revision with a percentage gets the name of that revision, and the tag latest follows it at 0%. --move-tag
 takes that tag from a revision that has it by name. Exits with 0 if done, 1 if not or it cannot tell, 2 if not tried.'
-die() { echo "pin.sh: ${*:2}" >&2 && exit "$1"; }
+die() { echo "pin.sh: ${*:2}" >&2 || true; exit "$1"; }
 ksvc() { kubectl ${context:+--context "$context"} -n "$NAMESPACE" "$1" ksvc "$SVC_NAME" --request-timeout 9s "${@:2}"; }
 look() { # a revision named - is the latest one, whichever that is
-  found=$(ksvc get --output go-template='version {{.metadata.resourceVersion}}{{with .status}}
+  found=$(ksvc get --output go-template='version {{.metadata.resourceVersion}}
+{{with .metadata.annotations}}{{with index . "knative-sample.github.io/traffic-before-canary"}}canary {{.}}
+{{end}}{{end}}{{with .status}}
 created {{.latestCreatedRevisionName}}
 ready {{.latestReadyRevisionName}}
 {{range .traffic}}{{if .latestRevision}}serves {{.revisionName}}{{"\n"}}{{end}}{{end}}
@@ -18,6 +20,7 @@ ready {{.latestReadyRevisionName}}
 }
 field() { awk -v name="$1" '$1 == name { sub(/^[^ ]* /, ""); print }' <<<"$found"; }
 refuse_what_moves() { # what cannot be told from a release that is going on
+  [[ -z $(field canary) ]] || die 1 "a release by canary.sh is under way, or was cut off: see canary.sh --put-back"
   [[ $route == True* && $(field serves | sort -u) =~ ^("$ready")?$ ]] ||
     die 1 "its traffic changes, or is not in force (${route:-edited just now}): run-test.sh says why"
   [[ $(field ConfigurationsReady) =~ ^True || $(field ConfigurationsReady) =~ ^False && $created != "$ready" ]] ||
@@ -41,7 +44,7 @@ main() {
       --dry-run) dry=1 ;;
       --move-tag) move=1 ;;
       --context) shift && context=${1:-} ;;
-      -h | --help) echo "$USAGE" && exit ;;
+      -h | --help) echo "$USAGE"; exit ;;
       *) die 2 "there is no option \"$1\": see --help" ;;
     esac
     shift || die 2 "--context needs a name"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -29,7 +30,7 @@ const (
 	at100   = "s-v1,v1,0 s-v2,v2,0 @latest,latest,0 s-v3,,100"
 	other   = "s-v1,v1,100 @latest,latest,0"
 	kept    = "knative-sample.github.io/traffic-before-canary"
-	asIs    = "--path /" // what run-test.sh is called with
+	asIs    = "--path / --failures-of s-v3" // what run-test.sh is called with
 	preview = "--path / --tag latest --requests 50 --fail-fast"
 	judge   = "--path / --requests 300 --enough --fail-fast --failures-of s-v3"
 	verify  = "--path / --requests 100 --enough --fail-fast --failures-of s-v3"
@@ -174,8 +175,8 @@ func asJSON(value any) string { out, _ := json.Marshal(value); return string(out
 func (s *stage) open(t *testing.T) {
 	s.traffic = cmp.Or(s.traffic, start)
 	s.writer, s.version, s.calls, s.hang, s.dir = "kubectl-client-side-apply", 1, map[string]int{}, make(chan struct{}), t.TempDir()
-	write(t, filepath.Join(s.dir, "canary.sh"), strings.Replace(read(t, "scripts/canary.sh"), "/../run-test.sh", "/run-test.sh", 1))
-	write(t, filepath.Join(s.dir, "run-test.sh"), `sleep 9 & kill $! && wait $! || (($? == 143)) || exit 9; exit "$(curl -qsG "$STUB_SERVER/run-test.sh" --data-urlencode "args=$*")"`)
+	write(t, filepath.Join(s.dir, "canary.sh"), strings.Replace(read(t, "scripts/canary.sh"), "/../run-test.sh", "/run-test.sh", -1))
+	write(t, filepath.Join(s.dir, "run-test.sh"), `case "$*" in *--help) exit ;; esac; sleep 9 & kill $! && wait $! || (($? == 143)) || exit 9; exit "$(curl -qsG "$STUB_SERVER/run-test.sh" --data-urlencode "args=$*")"`)
 	link(t, stub(t).path, filepath.Join(s.dir, "kubectl"))
 	write(t, filepath.Join(s.dir, "only-in-context"), `#!/bin/sh
 case "$*" in config*|*"--context c "*) exec `+s.dir+`/kubectl "$@" ;; esac
@@ -241,11 +242,11 @@ func lost(*stage) (before, after int)   { return -1, 0 }
 func unsaid(*stage) (before, after int) { return 0, -1 }
 
 func TestCanary(t *testing.T) {
-	const already = " of the traffic already: apply the next revision (see pin.sh --help)\n"
-	const noTag = "canary.sh: no latestRevision: true has the tag latest: see pin.sh --help\n"
-	const changed = "canary.sh: the Service is not as it was, or s-v3 is not ready\n"
+	const still = "canary.sh: this run has moved no traffic\n"
+	const already = " of the traffic already: apply the next revision (see pin.sh --help)\n" + still
+	const noTag = "canary.sh: no latestRevision: true has the tag latest: see pin.sh --help\n" + still
+	const changed = "canary.sh: the Service is not as it was, or s-v3 is not ready\n" + still
 	const rising = "canary.sh: --steps are rising whole percentages: see --help\n"
-	const lessThan1 = "canary.sh: --steps and --requests must not be nothing: see --help\n"
 	undo := func(s *stage) { s.edit("argocd-controller", start) }
 	rewrite := func(s *stage) { s.edit("kubectl-edit", other) }
 	tests := []struct {
@@ -261,7 +262,7 @@ func TestCanary(t *testing.T) {
 		{name: "it moves the traffic in steps", args: "--preview 50", want: lines(preview, at5, judge, at25, judge, at50, judge, at100, judge, "forget")},
 		{name: "it asks several paths, with options for run-test.sh and curl", code: 0,
 			args: "--path / --path /a* --preview 9 --steps 50 --requests 20 --allow 1 --within 0.5 --pause 1 -- --header @token",
-			want: strings.ReplaceAll(lines("--path / --tag latest --requests 9 --fail-fast WITH", "--path /a* WITH", "--path /a* --tag latest --requests 9 --fail-fast WITH",
+			want: strings.ReplaceAll(lines("--path / --tag latest --requests 9 --fail-fast WITH", "--path /a* --failures-of s-v3 WITH", "--path /a* --tag latest --requests 9 --fail-fast WITH",
 				at50, "--path / --requests 20 --enough --fail-fast --failures-of s-v3 WITH",
 				"--path /a* --requests 20 --enough --fail-fast --failures-of s-v3 WITH", "forget"), "WITH", "--allow 1 --within 0.5 -- --header @token")},
 		{name: "it moves from where the new revision has a share, by its name", traffic: "s-v1,v1,40 s-v2,v2,30 s-v3,v3,30 @latest,latest,0",
@@ -273,7 +274,7 @@ func TestCanary(t *testing.T) {
 		{name: "it keeps the tags of previews, and nothing that has neither percent nor tag", traffic: "s-v1,pr-1,1 s-v2,,99 s-v3,pr-2,0 s-v0,,0 @latest,latest,0",
 			args: "--steps 50\u00a0100", want: lines("s-v1,pr-1,0 s-v2,,50 s-v3,pr-2,0 @latest,latest,0 s-v3,,50", judge, "s-v1,pr-1,0 s-v3,pr-2,0 @latest,latest,0 s-v3,,100", judge, "forget")},
 		{name: "it moves nothing if the preview fails", args: "--preview 50", code: 1, want: preview,
-			answers: func(s *stage, call string, n int) int { return strings.Count(call, "--tag") }},
+			answers: func(s *stage, call string, n int) int { return strings.Count(call, "--tag") }, said: still},
 		{name: "it goes back at a later step", code: 1, answers: failing(2, nothing), want: lines(at5, judge, at25, judge, start, verify, "forget"), said: back},
 		{name: "it leaves out the revision that crashes, and the tag that follows it", code: 1, answers: failing(2, breaks),
 			want: lines(at5, judge, at25, judge, "s-v1,v1,50 s-v2,v2,50", verify, "forget"), said: but},
@@ -317,7 +318,7 @@ func TestCanary(t *testing.T) {
 		{name: "it keeps somebody else's edit, written just before its own", code: 1, want: lines(at5, judge, "kubectl-edit: "+other),
 			fault: meanwhile("PATCH", 2, func(s *stage) (int, int) { rewrite(s); return 0, 0 }),
 			said:  "canary.sh: cannot change the traffic: kubectl-edit has changed it\n" + theirs},
-		{name: "it refuses a Service that is not there", code: 2, fault: func(*stage, string, int) (int, int) { return 404, 0 }, want: "-", said: "canary.sh: kubectl cannot get it\n"},
+		{name: "it refuses a Service that is not there", code: 2, fault: func(*stage, string, int) (int, int) { return 404, 0 }, want: "-", said: "canary.sh: kubectl cannot get the Service stock-service-example\n" + still},
 		{name: "it refuses all traffic on the latest revision", code: 2, traffic: "@latest,latest,100", said: "canary.sh: s-v3 has 100%" + already},
 		{name: "it refuses all traffic on its name", code: 2, traffic: "s-v1,v1,0 @latest,latest,0 s-v3,,100", said: "canary.sh: s-v3 has 100%" + already},
 		{name: "it refuses steps that lead nowhere", code: 2, traffic: "s-v1,v1,50 @latest,latest,0 s-v3,,50", args: "--steps 25", said: "canary.sh: s-v3 has 50%" + already},
@@ -334,11 +335,10 @@ func TestCanary(t *testing.T) {
 			s.reason = map[bool]string{true: "RolloutInProgress"}[n < 3]
 			return 0, 0
 		}, said: "canary.sh: waiting for a gradual rollout: it moves the tag latest, too\ncanary.sh: s-v3 has 100%" + already},
-		{name: "it refuses a path that cannot be asked", code: 2, answers: func(*stage, string, int) int { return 2 }, want: lines(asIs, asIs)},
+		{name: "it refuses a path that cannot be asked", code: 2, answers: func(*stage, string, int) int { return 2 }, want: lines(asIs, asIs), said: still},
 		{name: "it refuses percentages that are not whole", code: 2, args: "--steps 12.5", want: "-", said: rising},
 		{name: "it refuses steps that fall", code: 2, args: "--steps 50\u00a05", want: "-", said: rising},
-		{name: "it refuses no steps", code: 2, args: "--steps \u00a0", want: "-", said: lessThan1},
-		{name: "it refuses no requests", code: 2, args: "--requests 0", want: "-", said: lessThan1},
+		{name: "it refuses no steps", code: 2, args: "--steps \u00a0", want: "-", said: "canary.sh: --steps needs a value: see --help\n"},
 		{name: "it refuses a pause that is none", code: 2, args: "--pause 5m", want: "-", said: "canary.sh: --pause is a number up to 99999, not \"5m\": see --help\n"},
 		{name: "it refuses an option without its value", code: 2, args: "--check", want: "-", said: "canary.sh: --check needs a value: see --help\n"},
 		{name: "it refuses an option that it does not know", code: 2, args: "--tag v1", want: "-", said: "canary.sh: there is no option \"--tag\": see --help\n"},
@@ -476,7 +476,7 @@ func TestCanaryIsKilled(t *testing.T) {
 		said string
 		want string
 	}{
-		{"--steps=5", 2, "canary.sh: a release was cut off, or is under way. The traffic is 47% s-v1 (v1), 48% s-v2 (v2), 0% @latest (latest), 5% s-v3" + advice, before},
+		{"--steps=5", 2, "canary.sh: a release was cut off, or is under way. The traffic is 47% s-v1 (v1), 48% s-v2 (v2), 0% @latest (latest), 5% s-v3" + advice + "canary.sh: this run has moved no traffic\n", before},
 		{"--put-back", 0, back, after},
 		{"--put-back", 0, "canary.sh: no release was cut off: there is nothing to put back\n", after},
 	} {
@@ -484,5 +484,21 @@ func TestCanaryIsKilled(t *testing.T) {
 		if got.code != run.code || said(got.stderr) != run.said || s.happened() != run.want {
 			t.Errorf("%s\n%v%s\nwant exit %d\n%s%s", run.arg, got, s.happened(), run.code, run.said, run.want)
 		}
+	}
+}
+
+// What it cannot say must not change what it does.
+func TestCanaryCannotSpeak(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("needs /dev/full: ", err)
+	}
+	defer full.Close()
+	s := new(stage)
+	s.open(t)
+	cmd := s.command(t, "--put-back")
+	cmd.Stderr = full
+	if err := cmd.Run(); err != nil || s.happened() != "" {
+		t.Errorf("%v\n%s", err, s.happened())
 	}
 }

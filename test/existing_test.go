@@ -23,6 +23,7 @@ type live struct {
 	edited    bool   // and Knative has not seen it yet
 	patch     string // what becomes of a patch: "lost" is done without an answer, "late" finds another edit
 	patched   bool
+	kept      string // the canary's annotation
 }
 
 func TestPin(t *testing.T) {
@@ -54,6 +55,7 @@ func TestPin(t *testing.T) {
 		{"Knative is late", live{traffic: follow, edited: true}, "", 1, "", "edited just now"},
 		{"the answer is lost", live{traffic: follow, patch: "lost"}, "", 0, "web-2,,100 @latest,latest,0", "Pinned."},
 		{"an edit in between", live{traffic: follow, patch: "late"}, "", 1, "", "Conflict"},
+		{"a release is under way", live{traffic: split, kept: follow}, "", 1, "", "a release by canary.sh is under way"},
 		{"no such option", live{traffic: follow}, "--dryrun", 2, "", `there is no option "--dryrun"`},
 		{"no such context", live{traffic: follow}, "--context other", 2, "", `"other"`},
 		{"no context", live{traffic: follow}, "--context", 2, "", "--context needs a name"},
@@ -118,8 +120,9 @@ func (l *live) object() object {
 	generation := map[bool]int{false: 1, true: 2}[l.edited]
 	return object{
 		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
-		"metadata": object{"name": "web", "namespace": "shop", "resourceVersion": "7", "generation": generation},
-		"spec":     object{"traffic": split},
+		"metadata": object{"name": "web", "namespace": "shop", "resourceVersion": "7", "generation": generation,
+			"annotations": object{"knative-sample.github.io/traffic-before-canary": l.kept}},
+		"spec": object{"traffic": split},
 		"status": object{
 			"observedGeneration":        1,
 			"latestCreatedRevisionName": cmp.Or(l.created, "web-2"),
