@@ -13,7 +13,7 @@ import (
 // TestE2EKnative shows what docs/knative.md and docs/existing-service.md say of
 // Knative, so that a version that does otherwise is noticed.
 //
-//	go test -count=1 -tags e2e -run E2EKnative -v -timeout 30m ./test
+//	go test -count=1 -tags e2e -run E2EKnative -v -timeout 40m ./test
 func TestE2EKnative(t *testing.T) {
 	w := newWalk(t)
 	for _, name := range glob(t, "examples/kustomize/*") {

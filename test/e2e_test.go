@@ -23,7 +23,7 @@ import (
 // project's own files and scripts, each walk in a namespace of its own. All the
 // while clients ask for / and /stock/AAPL, and none of their requests may fail.
 //
-//	go test -count=1 -tags e2e -run E2E -v -timeout 30m ./test
+//	go test -count=1 -tags e2e -run E2E -v -timeout 40m ./test
 //
 // IMAGE=registry.example.com/rest-api-go:v1 takes another image than the files'.
 // With ALONE=1 the cluster is yours alone: its settings are changed, too, while
