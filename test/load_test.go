@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -25,9 +26,11 @@ type load struct {
 // startLoad starts four clients, each of about 20 requests per second, while all
 // traffic is v1's.
 func (w *walk) startLoad(t *testing.T) *load {
-	first, _, _ := strings.Cut(w.bash(t, 0, "./run-test.sh --enough 2"), "\n")
-	_, address, _ := strings.Cut(first, " http://")
-	host, gateway, _ := strings.Cut(address, "/ through ")
+	found := regexp.MustCompile(`requests to http://(.+)/ through (.+)`).FindStringSubmatch(w.bash(t, 0, "./run-test.sh --enough 2"))
+	if found == nil {
+		t.Fatal("it does not say what it asks")
+	}
+	host, gateway := found[1], found[2]
 	ctx, end := context.WithCancel(context.Background())
 	l := &load{end: end}
 	t.Cleanup(l.end)
