@@ -119,7 +119,7 @@ func command(t *testing.T, k kubectl, server, script string, args, env []string)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "bash", append([]string{script}, args...)...)
-	cmd.Stdin = strings.NewReader("42\n")
+	cmd.Stdin, cmd.WaitDelay = strings.NewReader("42\n"), 5*time.Second // for children that outlive it
 	cmd.Env = append([]string{"PATH=" + path, "HOME=" + home, "KUBECONFIG=" + config, "STUB_SERVER=" + server}, env...)
 	return cmd
 }
