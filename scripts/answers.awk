@@ -26,7 +26,7 @@ curl == "" {
   else if ($1 == "cold") cold[$2] = $3
   else if ($1 == "silent") { silent = $2; yet = $3 }
   else if ($1 == "rehearsed") rehearsed = $2
-  else count($2, changed ? "before" : $1, $3, $4, $5)
+  else count($2, $1, $3, $4, $5)
   next
 }
 
