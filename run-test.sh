@@ -68,7 +68,7 @@ read_options() {
 
 # prepare makes the folder tmp, which goes in the end, however it ends.
 prepare() {
-  hash awk curl || die "install awk and curl 7.75 or newer"
+  hash awk curl 2>/dev/null || die "install awk and curl 7.75 or newer"
   trap '((BASH_SUBSHELL)) || finish' EXIT # a subshell inherits it
   trap 'stop 129' HUP && trap 'stop 130' INT && trap 'stop 131' QUIT && trap 'stop 143' TERM
   tmp=$(mktemp -d "${TMPDIR:-/tmp}/run-test.XXXXXX") || die "cannot make a folder there: set TMPDIR to another"

@@ -8,6 +8,7 @@
 # request-metrics-protocol: prometheus was set in Knative's config-observability. They take a request that ran into
 # Knative's time limit for a 200, so the slow ones count as well.
 set -euo pipefail
+: "${REVISION:?is not set: scripts/canary.sh --check sets it}" "${NAMESPACE:=default}"
 ask() { kubectl get ${CONTEXT:+--context "$CONTEXT"} "$@"; }
 
 pods=$(ask pods --namespace "$NAMESPACE" --selector "serving.knative.dev/revision=$REVISION" \

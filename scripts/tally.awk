@@ -25,11 +25,11 @@ $1 == "cold" { cold[$2] = $3 }
 $1 == "rehearsed" { rehearsed = $2 }
 $1 == "answer" {
   row($3)
-  if (!($3 in weight)) $3 = ""
+  name = $3 in weight ? $3 : ""
   total += $2
-  count[$3] += $2
-  if ($5 != "") any_failed = failed[$3] += $2
-  if ($4 != "" && !met[$3, $4]++) any_pods = ++pods[$3]
+  count[name] += $2
+  if ($5 != "") any_failed = failed[name] += $2
+  if ($4 != "" && !met[$3, $4]++) any_pods = ++pods[name]
 }
 $1 == "answer" || $1 == "before" {
   sent += $2
@@ -39,6 +39,7 @@ $1 == "answer" || $1 == "before" {
   if (counts && $5 != "") failures += $2
   if ($5 != "") tell("requests failed: " $5 (counts ? "" : ", which does not count"), $2)
   else if ($3 == "") unnamed = tell("answers name no revision in the header " header, $2)
+  else if ($1 == "answer" && name == "") unnamed = tell("answers name more revisions than this table shows", $2)
 }
 
 END {
@@ -50,8 +51,7 @@ END {
   }
   for (nothing = 1; least && nothing > limit; enough++) nothing *= 1 - least / 100
   if (want == "enough") print enough + 0
-  if (want == "table" && columns) draw(columns)
-  if (want == "table") bad = failures > most(in_the_end(), allow / 100)
+  if (want == "table") { draw(columns); bad = failures > most(in_the_end(), allow / 100) }
   if (want != "table" && want != "enough") verdict()
   exit bad
 }
@@ -77,9 +77,9 @@ function verdict() {
   }
   for (name in cold) say(name " took up to " cold[name] " s to answer first, which --within " within " does not judge")
   if (bad || requests == 1) return
-  print "\nok: no " (failures ? "more failed than " allow "% explains" : \
-    failures_of == "" ? "request failed" : "request of " failures_of " failed") (known ? ", and each share fits its percentage" passing : \
-    "; no percentages were given")
+  passed = failures ? "more failed than " allow "% explains" : failures_of == "" ? "request failed" : \
+    count[failures_of] ? "request of " failures_of " failed" : "answer came from " failures_of
+  print "\nok: no " passed (known ? ", and each share fits its percentage" passing : "; no percentages were given")
 }
 
 # row gives a revision a row of the table, and returns the number of rows.
@@ -92,7 +92,7 @@ function row(name) {
 }
 
 function draw(room,  i, name, share, format, line) {
-  if (room && rows + 2 > lines) return
+  if (want == "table" && rows + 2 > lines) return
   if (columns) printf "\033[J"
   format = "%-" name_width "s" (cluster ? "  %-" tag_width "s" : "%.0s") (known ? "  %8s" : "%.0s") "  %8s  %5s"
   format = format (any_failed ? "  %6s" : "%.0s") (any_pods ? "  %4s" : "%.0s") "  %s"

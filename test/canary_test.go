@@ -139,15 +139,17 @@ func (s *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// patch is a merge patch of the traffic and of one annotation.
-func (s *stage) patch(r *http.Request) (refused int) {
-	var patch struct {
-		Metadata struct {
-			ResourceVersion string
-			Annotations     map[string]string
-		}
-		Spec struct{ Traffic []any }
+// mergePatch is of the traffic, and of one annotation.
+type mergePatch struct {
+	Metadata struct {
+		ResourceVersion string
+		Annotations     map[string]string
 	}
+	Spec struct{ Traffic []any }
+}
+
+func (s *stage) patch(r *http.Request) (refused int) {
+	var patch mergePatch
 	if json.NewDecoder(r.Body).Decode(&patch) != nil || patch.Metadata.ResourceVersion != fmt.Sprint(s.version) {
 		return 409
 	}
@@ -201,6 +203,13 @@ func (s *stage) happened() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return lines(s.events...)
+}
+func (s *stage) await(t *testing.T, event string) {
+	for end := time.Now().Add(2 * time.Minute); !strings.HasSuffix(s.happened(), event); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 2 minutes: %s, but\n%s", event, s.happened())
+		}
+	}
 }
 func lines(all ...string) string { return strings.Join(all, "\n") }
 
@@ -442,9 +451,7 @@ func TestCanaryIsInterrupted(t *testing.T) {
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
-				for !strings.HasSuffix(s.happened(), m.until) {
-					time.Sleep(5 * time.Millisecond)
-				}
+				s.await(t, m.until)
 				time.Sleep(200 * time.Millisecond)
 				to := map[bool]int{true: -1, false: 1}[sig == syscall.SIGINT] * cmd.Process.Pid // as a terminal sends it
 				syscall.Kill(to, sig)
@@ -469,9 +476,7 @@ func TestCanaryIsKilled(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for !strings.HasSuffix(s.happened(), judge) {
-		time.Sleep(5 * time.Millisecond)
-	}
+	s.await(t, judge)
 	cmd.Process.Kill()
 	cmd.Wait()
 	before, after := lines(asIs, preview, at5, judge), lines(asIs, preview, at5, judge, start, verify, "forget")

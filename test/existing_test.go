@@ -96,10 +96,7 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // take does a patch, unless the Service has changed since it was read.
 func (l *live) take(r *http.Request) bool {
-	var to struct {
-		Metadata struct{ ResourceVersion string }
-		Spec     struct{ Traffic []any }
-	}
+	var to mergePatch
 	if json.NewDecoder(r.Body).Decode(&to) != nil || to.Metadata.ResourceVersion != "7" || l.patch == "late" {
 		return false
 	}
@@ -108,30 +105,13 @@ func (l *live) take(r *http.Request) bool {
 }
 
 func (l *live) object() object {
-	split := traffic(l.traffic)
-	for _, entry := range split {
-		if e := entry.(object); e["percent"] == json.Number("") {
-			delete(e, "percent")
-		}
-	}
-	condition := func(name, status string) object {
-		return object{"type": name, "status": cmp.Or(status, "True"), "reason": name + "-reason"}
-	}
-	generation := map[bool]int{false: 1, true: 2}[l.edited]
-	return object{
-		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
-		"metadata": object{"name": "web", "namespace": "shop", "resourceVersion": "7", "generation": generation,
-			"annotations": object{"knative-sample.github.io/traffic-before-canary": l.kept}},
-		"spec": object{"traffic": split},
-		"status": object{
-			"observedGeneration":        1,
-			"latestCreatedRevisionName": cmp.Or(l.created, "web-2"),
-			"latestReadyRevisionName":   "web-2",
-			"conditions":                []object{condition("RoutesReady", l.routes), condition("ConfigurationsReady", l.revisions)},
-			"traffic": []object{{"revisionName": "web-1", "latestRevision": false, "percent": 50},
-				{"revisionName": cmp.Or(l.serves, "web-2"), "latestRevision": true, "percent": 50}},
-		},
-	}
+	all := ksvc{spec: l.traffic, status: "web-1,,50 " + cmp.Or(l.serves, "web-2") + ",,50", latest: cmp.Or(l.created, "web-2"),
+		edited: map[bool]int{true: 2}[l.edited], seen: 1, routes: cmp.Or(l.routes, "True") + " RoutesReady-reason"}.object()
+	metadata, status := all["metadata"].(object), all["status"].(object)
+	metadata["resourceVersion"], metadata["annotations"] = "7", object{kept: l.kept}
+	status["latestReadyRevisionName"], status["traffic"].([]any)[1].(object)["latestRevision"] = "web-2", true
+	status["conditions"].([]any)[0] = condition("ConfigurationsReady", cmp.Or(l.revisions, "True"))
+	return all
 }
 
 // The overlay gives each of the four files other names everywhere, and loses nothing.

@@ -78,33 +78,23 @@ func measure(b *testing.B, path string) (cpu, first, memory float64) {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
 	resp, err := http.Get(url)
 	for ; err != nil; resp, err = http.Get(url) {
 	}
 	resp.Body.Close()
 	first = time.Since(begin).Seconds()
-	before := sum(b, cmd, "task/*/schedstat", `^(\d+)`)
 	out, err := exec.Command("wrk", "-t1", "-c64", "-d1s", url).Output()
-	m := regexp.MustCompile(`(\d+) requests in`).FindSubmatch(out)
-	if err != nil || m == nil {
-		b.Fatalf("wrk: %v\n%s", err, out)
-	}
-	requests, _ := strconv.ParseFloat(string(m[1]), 64)
-	cpu = (sum(b, cmd, "task/*/schedstat", `^(\d+)`) - before) / requests
-	return cpu, first, sum(b, cmd, "status", `VmHWM:\s+(\d+) kB`) * 1024 / 1e6
-}
-
-// sum adds up the numbers that pattern finds in the process's files.
-func sum(b *testing.B, cmd *exec.Cmd, files, pattern string) (total float64) {
-	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/%s", cmd.Process.Pid, files))
-	for _, path := range paths {
-		text, _ := os.ReadFile(path)
-		if m := regexp.MustCompile(pattern).FindSubmatch(text); m != nil {
-			number, _ := strconv.ParseFloat(string(m[1]), 64)
-			total += number
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	cmd.Process.Kill()
+	cmd.Wait()
+	number := func(pattern string, text []byte) float64 {
+		m := regexp.MustCompile(pattern).FindSubmatch(text)
+		if m == nil {
+			b.Fatalf("no %s: %v\n%s", pattern, err, text)
 		}
+		n, _ := strconv.ParseFloat(string(m[1]), 64)
+		return n
 	}
-	return total
+	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() // some 10 ms of it are the start
+	return used.Seconds() / number(`(\d+) requests in`, out), first, number(`VmHWM:\s+(\d+) kB`, status) * 1024 / 1e6
 }
