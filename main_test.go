@@ -223,22 +223,6 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func TestClientHasMinuteToRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		took := make(chan time.Duration)
-		conn, _ := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			begin := time.Now()
-			for err := error(nil); err == nil; _, err = io.WriteString(w, strings.Repeat("x", 4096)) {
-			}
-			took <- time.Since(begin)
-		}))
-		io.WriteString(conn, ask+"\r\n")
-		if took := <-took; took != time.Minute {
-			t.Errorf("the handler wrote for %v", took)
-		}
-	})
-}
-
 func TestDrainHasLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, stop := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
