@@ -503,7 +503,6 @@ func TestCanaryCannotSpeak(t *testing.T) {
 	if err != nil {
 		t.Skip("needs /dev/full: ", err)
 	}
-	defer full.Close()
 	s := new(stage)
 	s.open(t)
 	cmd := s.command(t, "--put-back")

@@ -102,9 +102,8 @@ func (w *walk) started(t *testing.T, command, says string) (cmd *exec.Cmd, said 
 // failed returns what a canary that was started has said, once it has ended with 1.
 func failed(t *testing.T, cmd *exec.Cmd, said func() string) string {
 	cmd.Wait()
-	t.Log(said())
 	if code := cmd.ProcessState.ExitCode(); code != 1 {
-		t.Errorf("exit status %d, want 1", code)
+		t.Errorf("exit status %d, want 1, and\n%s", code, said())
 	}
 	return said()
 }
