@@ -146,7 +146,7 @@ report() {
   collect
   if [[ -f $tmp/decided ]]; then ended=stopped; elif [[ -n $cluster ]]; then confirm; fi
   sending=''
-  if words=$(grep '^curl: [^/]' "$tmp/curl.0"); then die "curl 7.75 is needed, or 7.84 for --rate: ${words%%$'\n'*}"; fi
+  if words=$(grep '^curl: [^/]' "$tmp/curl.0"); then die "${words%%$'\n'*} (curl 7.75 is needed, and 7.84 for --rate)"; fi
   if [[ -f $tmp/body ]]; then cat "$tmp/body"; fi
   tally "$ended" | cat # which fails if it cannot print
 }

@@ -115,7 +115,7 @@ wait_for_service() {
     fi
     sleep 0.3
   done
-  [[ -z $tag || -n $url || -z $has ]] || die "$service has no tag $tag: apply a file that gives it one"
+  [[ -z $tag || -n $url || -z $has ]] || die "$service has no tag $tag: apply a file that gives it one (scripts/pin.sh adds latest)"
   [[ -n $url ]] || die "$service is not Ready after $SECONDS s: $reason"
   if [[ -z $settled && $reason == RolloutInProgress* ]]; then
     problem=$rollout

@@ -111,11 +111,11 @@ function draw(room,  i, name, share, format, line) {
 
 # judge complains of a share that an honest split has in less than one of 10,000 runs. A request that names no revision
 # can be of any.
-function judge(name, p,  low, high) {
+function judge(name, p,  low, high, fits) {
   low = fewest(total, p)
   high = most(total, p)
-  if (count[name] + count[""] < low || count[name] > high)
-    complain(name " got " count[name] " of " total ", and chance explains " low " to " high " for " 100 * p "%")
+  fits = low == high ? 100 * p "% is " low : "chance explains " low " to " high " for " 100 * p "%"
+  if (count[name] + count[""] < low || count[name] > high) complain(name " got " count[name] " of " total ", and " fits)
   if (low == high || passes[p]++) return
   passing = passing (passing == "" ? ": " : ", ") sprintf("%.1f%% to %.1f%%", 100 * low / total, 100 * high / total) \
     (passing == "" ? " passes" : "") " for " 100 * p "%"

@@ -138,7 +138,7 @@ func TestScriptsWaitForService(t *testing.T) {
 			answers: both, err: "error: context \"nope\" does not exist\nkubectl cannot get " + service + "\n"},
 		{name: "no traffic and no route", args: "--wait 0", cluster: &cluster{states: []ksvc{{ready: "Unknown", url: "-", status: " "}}, pods: "ImagePullBackOff x"}, answers: both,
 			code: 2, err: service + " is not Ready after … s: v3 is not ready: ImagePullBackOff x\n"},
-		{name: "no such tag", script: "latest-run-test.sh", cluster: serving(before), answers: both, code: 2, err: service + " has no tag latest: apply a file that gives it one\n"},
+		{name: "no such tag", script: "latest-run-test.sh", cluster: serving(before), answers: both, code: 2, err: service + " has no tag latest: apply a file that gives it one (scripts/pin.sh adds latest)\n"},
 		{name: "the tag latest on an older revision", script: "latest-run-test.sh", cluster: serving(ksvc{spec: "v1,,100 v2,latest,0"}),
 			answers: v1, host: "latest-" + routeHost, code: 1, out: welcome, err: "the tag latest is not at the latest revision, v3\n"},
 		{name: "a latest revision that has failed, and has no part in the traffic", args: "20 --wait 0", answers: both, out: split + "\nok: …\n",
@@ -347,7 +347,7 @@ func TestScriptCannotWrite(t *testing.T) {
 // Programs of its own machine that behave otherwise.
 func TestScriptBesideOtherPrograms(t *testing.T) {
 	const shared = "…\nv1 …\nv2 …\n\nok: …\n"
-	const unknown = "curl 7.75 is needed, or 7.84 for --rate: curl: unknown --write-out variable: 'exitcode'\n"
+	const unknown = "curl: unknown --write-out variable: 'exitcode' (curl 7.75 is needed, and 7.84 for --rate)\n"
 	for _, tt := range []struct {
 		program, does string
 		run

@@ -37,13 +37,13 @@ async function open(service, width = 1280, height = 720) {
   const own = requests = {sent: 0, inFlight: 0, most: 0, others: 0, delay: 0};
   frame.contentWindow.fetch = async (url, options) => {
     if (url !== './') return ask(url, options, own.others++);
-    own.sent++;
+    const delay = own.delay * (++own.sent % 3 ? 1 : .5); // so that not all take as long
     own.most = Math.max(own.most, ++own.inFlight);
     try {
       const response = await ask(url, options);
       await new Promise((done, fail) => {
         options.signal?.addEventListener('abort', () => fail(options.signal.reason));
-        setTimeout(done, own.delay);
+        setTimeout(done, delay);
       });
       return response;
     } finally {
@@ -310,7 +310,7 @@ scenario('others', 'slow answers', async () => {
   setRate(50);
   await sleep(12_000);
   equal('requests in flight', requests.most, 5); // of the 6 connections that browsers open to one host
-  equal('the rate', text('#sent'), '· actually sent: 5.0');
+  equal('the rate', text('#sent'), '· actually sent: 6.0');
   check('latencies', / · median 1,0\d0 ms · 99% in 1,0\d0 ms$/.test(read(partOf('v1', 'facts'))));
   setRate(1);
   await sleep(8000);
