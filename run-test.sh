@@ -89,7 +89,7 @@ send() {
   for ((i = 0; i < parallel; i++)); do
     if ((i && gap)); then sleep "$(printf '0.%03d' "$gap")"; fi
     curl --disable ${curl_options[@]+"${curl_options[@]}"} --silent --noproxy '*' --connect-to "::$GATEWAY" --http1.1 \
-      --header 'Connection: close' --connect-timeout 3 --max-time "$timeout" --output "$body" --dump-header - \
+      --header 'Connection: close' --retry 0 --connect-timeout 3 --max-time "$timeout" --output "$body" --dump-header - \
       --write-out "%{stderr}\n$mark|%{exitcode}|%{http_code}|%{time_connect}|%{time_total}|%{errormsg}|.\n" \
       "$url$path#[1-$(((requests + i) / parallel))]" >"$tmp/curl.$i" 2>&1 &
     curls+=($!)

@@ -12,7 +12,8 @@ set -euo pipefail
 ask() { kubectl get ${CONTEXT:+--context "$CONTEXT"} "$@"; }
 
 pods=$(ask pods --namespace "$NAMESPACE" --selector "serving.knative.dev/revision=$REVISION" \
-  --output 'go-template={{range .items}}{{.metadata.name}} {{end}}')
+  --output 'go-template={{range .items}}{{$pod := .metadata.name}}{{range .status.containerStatuses}}{{
+    if and (eq .name "queue-proxy") .ready}}{{$pod}} {{end}}{{end}}{{end}}')
 for pod in $pods; do
   ask --raw "/api/v1/namespaces/$NAMESPACE/pods/$pod:9091/proxy/metrics"
 done | awk -v allow="${ALLOW:-1}" -v slow="${SLOW:-10}" '

@@ -37,7 +37,7 @@ $1 == mark && $NF == "." { # but not a line that curl is still writing
   start()
   next
 }
-/^HTTP\// { empty = 0 }
+/^HTTP\// { split("", headers); empty = 0 } # an answer after a redirect has headers of its own
 /^\r?$/ { empty++ } # one ends the headers, and one is before the mark
 {
   name = tolower(substr($0, 1, index($0, ":") - 1))

@@ -13,8 +13,7 @@ run-test.sh finds nothing wrong. At the first failure that decides, or a signal,
   --pause S         seconds that each step lasts after its requests (0)
   --check COMMAND   judges each step after that, with SVC_NAME, NAMESPACE, REVISION and PERCENT set
   --put-back        puts the traffic back after a release that was cut off
-  --context NAME    kubectl's context (the current one, to the end)
-  --wait, --timeout, --rate, --parallel, --revision-header are those of run-test.sh, as the variables: see its --help
+  --context, --wait, --timeout, --rate, --parallel, --revision-header are those of run-test.sh, as are the variables
 
 Exits with 0 after the last step, with 1 if a step failed, with 2 if it could not try, and before as run-test.sh does."
 
@@ -53,7 +52,6 @@ read_options() {
 # A list of traffic has REVISION,TAG,PERCENT for each entry, with @latest for the one that follows the latest revision.
 # That of before the release is kept in an annotation of the Service, until the release is over.
 readonly KEPT=knative-sample.github.io/traffic-before-canary
-# shellcheck disable=SC2016 # these are no variables of bash
 readonly FIELDS="{{with .metadata.annotations}}{{with index . \"$KEPT\"}}{{.}}{{end}}{{end}}"'
 {{range .spec.traffic}}{{or .revisionName "@latest"}},{{or .tag ""}},{{or .percent 0}} {{end}}
 {{range .metadata.managedFields}}{{$by := .manager}}{{range $field, $_ := index .fieldsV1 "f:spec"}}{{
@@ -72,15 +70,13 @@ look() { # reads the Service, all at once; what fails once is asked again
   { read -r kept && read -r traffic && read -r writers && read -r version generation observed created ready &&
     read -r served && read -r conditions; } <<<"$found" || true
 }
-is_ours() { [[ $ours == *"|$traffic|"* ]]; }
+is_ours() { [[ $ours == *"|$traffic|"* && ( -z $kept || $kept == "$before$run" ) ]]; } # and not another canary's
 # patch changes what look has found: with its version, never over what somebody else has written since.
-patch() { # ANNOTATION [FIELD], as JSON
-  local said
-  said=$(trap '' HUP INT QUIT PIPE TERM # an edit on its way is not cut off
+patch() { # ANNOTATION [FIELD], as JSON; kubectl apply has printed the warnings
+  error=$(trap '' HUP INT QUIT PIPE TERM # an edit on its way is not cut off
     kube patch ksvc "$SVC_NAME" --type merge --field-manager canary.sh --patch \
-      "{\"metadata\": {\"resourceVersion\": \"$version\", \"annotations\": {\"$KEPT\": $1}}$2}" 2>&1 >/dev/null) || true
-  error=$(sed '/^Warning/d' <<<"$said")
-  if [[ -z $warned ]]; then warned=yes && sed -n '/^Warning/p' <<<"$said" >&2; fi
+      "{\"metadata\": {\"resourceVersion\": \"$version\", \"annotations\": {\"$KEPT\": $1}}$2}" 2>&1 >/dev/null |
+      sed '/^Warning/d') || true
 }
 is_refused() { [[ $error == *"(Forbidden)"* || $error == *"denied the request"* ]]; }
 # move gives the Service the list $1, unless somebody else has changed the traffic. An answer can be lost while the edit
@@ -89,12 +85,12 @@ move() {
   local tries=10
   ours+="|$1|" error="kubectl cannot get the Service"
   while [[ -n $1 ]] && look && is_ours; do # in a trap, return alone would return what was before the trap
-    if [[ $traffic == "$1" ]] && { [[ $kept == "$before" ]] || is_refused; }; then return 0; fi
+    if [[ $traffic == "$1" ]] && { [[ -n $kept ]] || is_refused; }; then return 0; fi
     if ((tries-- == 0)) || is_refused; then break; fi
-    patch "\"$before\"" ", \"spec\": {\"traffic\": [$(in_json "$1")]}"
+    patch "\"$before$run\"" ", \"spec\": {\"traffic\": [$(in_json "$1")]}"
     if [[ -n $error ]]; then sleep 0.5; fi
   done
-  is_ours || error="$writers has changed it"
+  is_ours || error="${writers:-somebody} has changed it"
   return 1
 }
 in_json() {
@@ -103,8 +99,8 @@ in_json() {
 }
 forget() { # that a release is under way
   local tries=5
-  while look && [[ -n $kept ]] && ((tries--)); do patch null ''; done
-  [[ -z $kept ]] || say "the annotation $KEPT is still there: $error"
+  while look && [[ -n $kept && $kept == "$before$run" ]] && ((tries--)); do patch null '' && sleep 0.2; done
+  [[ -z $kept || $kept != "$before$run" ]] || say "the annotation $KEPT is still there: $error"
 }
 # share makes the list in which the revisions $1 have $2 percent, or are not there at 0, and the others have the rest
 # in proportion. What has neither percent nor tag is not there either: it would keep its pods, and never be collected.
@@ -119,10 +115,13 @@ percent_of() { # the revisions $1 before
   tr ' ' '\n' <<<"$before" | awk -F , -v its=" $1 " -v latest="$new" '
     index(its, " " ($1 == "@latest" ? latest : $1) " ") { sum += $3 } END { print sum + 0 }'
 }
-list_failed() { # while one of these is in the list, Knative assigns nothing of it
+list_failed() { # what stands in the traffic of before, and has failed or is gone: with it, Knative assigns nothing
   failed=$(kube get revisions --selector "serving.knative.dev/service=$SVC_NAME" --output 'go-template={{range .items}}
     {{.metadata.name}}{{with .status}}{{range .conditions}}{{if eq .type "Ready"}} {{.status}}{{end}}{{end}}{{end}}
-    {{end}}' | awk -v new="$new" '$2 == "False" || $1 == new && $2 != "True" { printf "%s", gap $1; gap = " " }')
+    {{end}}' | awk -v new="$new" -v its="${before//@latest/$new}" '
+    { ready[$1] = $2 }
+    END { for (n = split(its, name, /,[^ ]* */); ++i < n;) if (!seen[it = name[i]]++ && (!(it in ready) ||
+      ready[it] == "False" || it == new && ready[it] != "True")) { printf "%s", gap it; gap = " " } }')
 }
 # run starts a job in a process group of its own, and with the signals that finish ignores: run-test.sh needs them. Bash
 # hears a signal at once only while it waits like this.
@@ -137,21 +136,22 @@ ask() { # run-test.sh for the path $1, and again where it could not try
 }
 # go_back is over when the gateway has the traffic of before, as far as its revisions are there.
 go_back() {
-  local until=$((SECONDS + wait + 1)) failed=''
+  local until=$((SECONDS + wait + 1)) failed='' outcome
   list=$before
   while ((SECONDS < until)); do
-    if list_failed && [[ -n $failed && $(percent_of "$failed") != 100 ]]; then share "$failed" 0; fi
-    move "$list" || break
-    if [[ $generation == "$observed" && ${traffic//@latest/$ready} == "$served" ]] &&
-      [[ " $conditions " == *" RoutesReady=True "* ]] &&
-      ask "${paths[0]}" --requests 100 --enough --fail-fast --failures-of "$new" >/dev/null; then
-      say "the gateway has the traffic of before, set by $writers${failed:+, but for what has failed: $failed}"
-      forget && return 0
-    fi
+    list_failed || failed=''
+    if [[ -n $failed && $(percent_of "$failed") != 100 ]]; then share "$failed" 0; fi
+    outcome="did NOT put back the traffic of before"
+    move "$list" || { is_ours && ! is_refused && sleep 0.5 && continue; } || break
     error="the Service has it, but it is not in force ($conditions)"
+    if [[ "$generation ${traffic//@latest/$ready}" == "$observed $served" && " $conditions " == *" RoutesReady=True "* ]]; then
+      ask "${paths[0]}" --requests 100 --enough --fail-fast --failures-of "$new" >/dev/null && forget &&
+        say "the gateway has the traffic of before, set by $writers${failed:+, but for what has failed: $failed}" && return 0
+      outcome="put back the traffic of before" error="but run-test.sh does not confirm it, for the reason above"
+    fi
     sleep 0.5
   done
-  advise "did NOT put back the traffic of before: $error."
+  advise "$outcome: $error."
   return 1
 }
 advise() {
@@ -168,11 +168,11 @@ finish() {
 }
 put_back() { # finish goes back wherever there is traffic of ours
   [[ -n $kept ]] || { say "no release was cut off: there is nothing to put back"; exit; }
-  before=$kept new=$created ours="|$traffic|"
+  before=${kept% by:*} run=${kept#"$before"} new=$ready ours="|$traffic|"
 }
 # prepare finds whatever is wrong before anything moves.
 prepare() {
-  before=${kept:-$traffic}
+  before=${kept:-$traffic} before=${before% by:*}
   [[ -z $kept ]] || { advise "a release was cut off, or is under way."; exit 2; }
   [[ " $traffic" == *" @latest,latest,"* ]] || refuse "no latestRevision: true has the tag latest: see pin.sh --help"
   [[ $conditions != *RolloutInProgress* ]] || say "waiting for a gradual rollout: it moves the tag latest, too"
@@ -213,17 +213,17 @@ release() {
   trap '' HUP INT QUIT PIPE TERM
   ours=''
   forget
-  echo "ok: $new has $step% of the traffic"
+  echo "ok: $new has $step% of the traffic" || true
 }
 main() {
   export SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
   unset DOMAIN_NAME # with it, run-test.sh would not ask the cluster
-  scripts=$(readlink -f "$0") scripts=${scripts%/*} context='' ours='' warned='' error=''
+  scripts=$(readlink -f "$0") scripts=${scripts%/*} context='' ours='' error='' run=" by:$RANDOM$RANDOM$RANDOM"
   read_options "$@"
   context=${context:-$(kubectl config current-context 2>/dev/null || true)}
   say "the Service $SVC_NAME in namespace $NAMESPACE${context:+ of context $context}"
   trap finish EXIT
-  trap 'exit 1' HUP INT QUIT PIPE TERM
+  trap '' TTOU && trap 'exit 1' HUP INT QUIT PIPE TERM # jobs of their own may write to any terminal
   look 2 || refuse "kubectl cannot get the Service $SVC_NAME"
   "$act"
 }

@@ -54,6 +54,7 @@ type stage struct {
 	reason  string // of Ready, if it is Unknown
 	failed  string // revision
 	stuck   bool   // nothing more gets in force
+	created string // the latest revision, if not s-v3
 	behind  bool   // Knative has not taken up the last edit: the revision of before is still the latest
 	writer  string
 	version int
@@ -77,6 +78,7 @@ func (s *stage) object() object {
 	}
 	all := ksvc{spec: s.traffic, status: s.served, latest: "s-v3", ready: ready, routes: routes, edited: s.version}.object()
 	all["status"].(object)["latestReadyRevisionName"] = map[bool]string{true: "s-v2", false: "s-v3"}[s.failed == "s-v3"]
+	all["status"].(object)["latestCreatedRevisionName"] = cmp.Or(s.created, "s-v3")
 	if s.behind {
 		all["status"].(object)["latestCreatedRevisionName"], all["status"].(object)["observedGeneration"] = "s-v2", s.version-1
 	}
@@ -293,6 +295,16 @@ func TestCanary(t *testing.T) {
 			want:  lines(at5, judge, start, "s-v1,v1,50 s-v2,v2,50", verify, "forget"), said: but},
 		{name: "it gives the others what the revision that crashes had before", traffic: "s-v1,,20 s-v2,b,10 s-v3,c,70 @latest,latest,0", args: "--steps 90",
 			code: 1, answers: failing(1, breaks), want: lines("s-v1,,6 s-v2,b,4 s-v3,c,0 @latest,latest,0 s-v3,,90", judge, "s-v1,,66 s-v2,b,34", verify, "forget"), said: but},
+		{name: "it leaves out a revision that is gone", traffic: "s-v2,,100 s-v9,old,0 @latest,latest,0", args: "--steps 50", code: 1, answers: failing(1, func(s *stage) { s.failed = "s-v9" }),
+			want: lines("s-v2,,50 s-v9,old,0 @latest,latest,0 s-v3,,50", judge, "s-v2,,100 @latest,latest,0", verify, "forget"), said: strings.Replace(but, "s-v3", "s-v9", 1)},
+		{name: "it does not mind a failed one without a part", traffic: "s-v2,,100 @latest,latest,0", args: "--steps 50", code: 1, answers: failing(1, func(s *stage) { s.failed = "s-v1" }),
+			want: lines("s-v2,,50 @latest,latest,0 s-v3,,50", judge, "s-v2,,100 @latest,latest,0", verify, "forget"), said: back},
+		{name: "it tells if its traffic is back, and cannot be confirmed", args: "--wait 1", code: 1, answers: func(s *stage, call string, n int) int {
+			time.Sleep(map[string]time.Duration{verify: 2500 * time.Millisecond}[call]) // until its time is over
+			return map[string]int{judge: 1, verify: 1}[call]
+		},
+			want: lines(at5, judge, start, verify), said: "canary.sh: put back the traffic of before: but run-test.sh does not confirm it, for the reason above." +
+				" The traffic is 50% s-v1 (v1), 50% s-v2 (v2), 0% @latest (latest)" + advice},
 		{name: "it is back only when the gateway has it", code: 1, want: lines(at5, judge, start, verify, verify, "forget"), said: back,
 			answers: func(s *stage, call string, n int) int {
 				return map[bool]int{true: 1}[call == judge || call == verify && n == 1]
@@ -312,7 +324,7 @@ func TestCanary(t *testing.T) {
 					s.calls["GET"] = 1000
 					return 0, -1
 				}
-				return map[bool]int{true: 500}[method == "GET" && n > 1000 && n <= 1005], 0
+				return map[bool]int{true: 500}[method == "GET" && n > 1000 && n <= 1012], 0
 			}},
 		{name: "it minds no failure of kubectl now and then", args: "--steps 5", want: lines(at5, judge, "forget"),
 			fault: func(s *stage, method string, n int) (int, int) {
@@ -328,6 +340,9 @@ func TestCanary(t *testing.T) {
 		{name: "it keeps somebody else's edit, written just before its own", code: 1, want: lines(at5, judge, "kubectl-edit: "+other),
 			fault: meanwhile("PATCH", 2, func(s *stage) (int, int) { rewrite(s); return 0, 0 }),
 			said:  "canary.sh: cannot change the traffic: kubectl-edit has changed it\n" + theirs},
+		{name: "it leaves the Service to another canary that was quicker", code: 1, want: at5,
+			fault: meanwhile("PATCH", 1, func(s *stage) (int, int) { s.edit("canary.sh", at5); s.kept = start + " by:1"; return 0, 0 }),
+			said:  "canary.sh: cannot change the traffic: canary.sh has changed it\n" + strings.NewReplacer("kubectl-edit", "canary.sh", "100% s-v1 (v1), 0% @latest (latest), and", "47% s-v1 (v1), 48% s-v2 (v2), 0% @latest (latest), 5% s-v3, and").Replace(theirs)},
 		{name: "it refuses a Service that is not there", code: 2, fault: func(*stage, string, int) (int, int) { return 404, 0 }, want: "-", said: "canary.sh: kubectl cannot get the Service stock-service-example\n" + still},
 		{name: "it refuses all traffic on the latest revision", code: 2, traffic: "@latest,latest,100", said: "canary.sh: s-v3 has 100%" + already},
 		{name: "it refuses all traffic on its name", code: 2, traffic: "s-v1,v1,0 @latest,latest,0 s-v3,,100", said: "canary.sh: s-v3 has 100%" + already},
@@ -479,6 +494,7 @@ func TestCanaryIsKilled(t *testing.T) {
 	s.await(t, judge)
 	cmd.Process.Kill()
 	cmd.Wait()
+	s.created = "s-v4" // which starts
 	before, after := lines(asIs, preview, at5, judge), lines(asIs, preview, at5, judge, start, verify, "forget")
 	for _, run := range []struct {
 		arg  string

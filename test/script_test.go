@@ -61,7 +61,7 @@ func TestScriptsShow(t *testing.T) {
 func TestScriptsWithoutCluster(t *testing.T) {
 	check(t, []run{
 		{name: "nothing is expected", args: "--revision-header K-Revision 4", answers: answers{{revision: "v1", header: "K-Revision"}}, out: "…\nv1 …\n\nok: no request failed; no percentages were given\n"},
-		{name: "but what --expect gives", args: "--expect v1=50,stock-service-example-v2=50 --failures-of stock-service-example-v2 20",
+		{name: "but what --expect gives", args: "--expect v1=50,stock-service-example-v2=50 --failures-of stock-service-example-v2 20 -- --retry 2",
 			answers: answers{{revision: "stock-service-example-v1", status: 500}, from("v2")}, err: "10 of 20 requests failed: status 500 from v1, which does not count\n",
 			out: "REVISION  EXPECTED  OBSERVED  COUNT  FAILED\nv1             50%     50.0%     10      10  #####\nv2             50%     50.0%     10       0  #####\n\nok: no request of v2 failed, …\n"},
 		{name: "a host in capitals is sent in small letters", env: []string{"DOMAIN_NAME=Stocks.Example.org"}, answers: both, host: "stocks.example.org", out: welcome},
@@ -390,22 +390,5 @@ func TestScriptWatches(t *testing.T) {
 			from(map[bool]string{true: "v2", false: "v1"}[c.asked.Load() > 1]).ServeHTTP(w, r) // when the change has been told
 		})
 		check(t, []run{{name: name, args: "--rate 20 120", cluster: c, gateway: changing, code: 1, out: "REVISION  TAG  EXPECTED  OBSERVED  COUNT\n" + tt.out, err: tt.err}})
-	}
-}
-
-// On a terminal the table grows in place, and the last one is whole.
-func TestScriptGrowsTableOnTerminal(t *testing.T) {
-	if _, err := exec.LookPath("script"); err != nil {
-		t.Skip("script(1), which makes a terminal, is not installed")
-	}
-	gateway := httptest.NewServer(both.handler(t, "localhost", "/"))
-	defer gateway.Close()
-	cmd := exec.Command("script", "-qec", "stty cols 22 rows 24; ./run-test.sh --rate 20 80", "/dev/null")
-	cmd.Env = append(os.Environ(), "GATEWAY="+gateway.Listener.Addr().String(), "DOMAIN_NAME=localhost", "TERM=xterm")
-	out, _ := cmd.CombinedOutput()
-	drawn := strings.Split(strings.ReplaceAll(string(out), "\r\n", "\n"), "\x1b[J")
-	last := "REVISION  OBSERVED  COUNT\nv1           50.0%     40  #####\nv2           50.0%     40  #####\n\nok: no request failed; no percentages were given\n"
-	if len(drawn) < 4 || !like("REVISION  OBSERVED\nv1 …%\nv2 …%\n\x1b[3A", drawn[2]) || drawn[len(drawn)-1] != last {
-		t.Errorf("got\n%q", drawn)
 	}
 }
