@@ -52,12 +52,14 @@ main() {
   look || die 2 "cannot get the Service $SVC_NAME in namespace $NAMESPACE"
   refuse_what_moves
   wanted=$(plan)
+  if [[ $(sort <<<"$traffic") == "$(sort <<<"$wanted")" ]]; then echo "It is pinned already: nothing was changed."; exit; fi
   printf '  traffic: # %s\n%s\n' before "$(entries "$traffic")" after "$(entries "$wanted")"
-  if [[ -n $dry ]]; then exit; fi
+  if [[ -n $dry ]]; then echo "Nothing was changed: this was a dry run."; exit; fi
   printf -v patch 'metadata: {resourceVersion: "%s"}\nspec:\n  traffic:\n%s' "$(field version)" "$(entries "$wanted")"
-  [[ $(sort <<<"$traffic") == "$(sort <<<"$wanted")" ]] || ksvc patch --type merge --patch "$patch" >/dev/null ||
+  ksvc patch --type merge --patch "$patch" >/dev/null ||
     { look && [[ $traffic == "$wanted" ]]; } || die 1 "not pinned, for kubectl's reason above: run it again"
-  echo 'Pinned. Now take the traffic out of your file, and "kubectl apply set-last-applied --filename FILE". Then each
-release is "kubectl apply --filename FILE", ./latest-run-test.sh 50, scripts/canary.sh. See docs/existing-service.md.'
+  echo 'Pinned. If your file has traffic, take it out, and "kubectl apply set-last-applied --create-annotation --filename
+FILE". Each release is then "kubectl apply --filename FILE", ./latest-run-test.sh 50, scripts/canary.sh. See
+docs/existing-service.md.'
 }
 main "$@"

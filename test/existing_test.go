@@ -45,7 +45,7 @@ func TestPin(t *testing.T) {
 		{"with a tag", live{traffic: "web-2,good,20 @latest,,80"}, "", 0, "web-2,good,20 web-2,,80 @latest,latest,0", ""},
 		{"a newer one has failed", live{traffic: follow, created: newer, revisions: failed}, "", 0, "web-2,,100 @latest,latest,0", ""},
 		{"a dry run", live{traffic: follow}, "--dry-run", 0, "", `- {revisionName: "web-2", percent: 100}`},
-		{"pinned, in another order", live{traffic: "@latest,latest,0 web-1,,100"}, "", 0, "", "Pinned."},
+		{"pinned, in another order", live{traffic: "@latest,latest,0 web-1,,100"}, "", 0, "", "pinned already"},
 		{"the tag is on a name", live{traffic: "web-1,latest,100"}, "", 1, "", "--move-tag"},
 		{"and may move", live{traffic: "web-1,latest,100"}, "--move-tag", 0, "web-1,,100 @latest,latest,0", ""},
 		{"a newer one starts", live{traffic: follow, created: newer, revisions: "Unknown"}, "", 1, "", "web-3, the latest revision, is starting"},
