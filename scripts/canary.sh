@@ -50,7 +50,7 @@ read_options() {
 }
 
 # A list of traffic has REVISION,TAG,PERCENT for each entry, with @latest for the one that follows the latest revision.
-# That of before the release is kept in an annotation of the Service, until the release is over.
+# That of before the release is kept in an annotation of the Service, with a mark of this run, until it is over.
 readonly KEPT=knative-sample.github.io/traffic-before-canary
 readonly FIELDS="{{with .metadata.annotations}}{{with index . \"$KEPT\"}}{{.}}{{end}}{{end}}"'
 {{range .spec.traffic}}{{or .revisionName "@latest"}},{{or .tag ""}},{{or .percent 0}} {{end}}
@@ -70,7 +70,7 @@ look() { # reads the Service, all at once; what fails once is asked again
   { read -r kept && read -r traffic && read -r writers && read -r version generation observed created ready &&
     read -r served && read -r conditions; } <<<"$found" || true
 }
-is_ours() { [[ $ours == *"|$traffic|"* && ( -z $kept || $kept == "$before$run" ) ]]; } # and not another canary's
+is_ours() { [[ $ours == *"|$traffic|"* && ( -z $kept || $kept == "$mark" ) ]]; } # and not another canary's
 # patch changes what look has found: with its version, never over what somebody else has written since.
 patch() { # ANNOTATION [FIELD], as JSON; kubectl apply has printed the warnings
   error=$(trap '' HUP INT QUIT PIPE TERM # an edit on its way is not cut off
@@ -87,7 +87,7 @@ move() {
   while [[ -n $1 ]] && look && is_ours; do # in a trap, return alone would return what was before the trap
     if [[ $traffic == "$1" ]] && { [[ -n $kept ]] || is_refused; }; then return 0; fi
     if ((tries-- == 0)) || is_refused; then break; fi
-    patch "\"$before$run\"" ", \"spec\": {\"traffic\": [$(in_json "$1")]}"
+    patch "\"$mark\"" ", \"spec\": {\"traffic\": [$(in_json "$1")]}"
     if [[ -n $error ]]; then sleep 0.5; fi
   done
   is_ours || error="${writers:-somebody} has changed it"
@@ -99,8 +99,8 @@ in_json() {
 }
 forget() { # that a release is under way
   local tries=5
-  while look && [[ -n $kept && $kept == "$before$run" ]] && ((tries--)); do patch null '' && sleep 0.2; done
-  [[ -z $kept || $kept != "$before$run" ]] || say "the annotation $KEPT is still there: $error"
+  while look && [[ $kept == "$mark" ]] && ((tries--)); do patch null '' && sleep 0.2; done
+  [[ $kept != "$mark" ]] || say "the annotation $KEPT is still there: $error"
 }
 # share makes the list in which the revisions $1 have $2 percent, or are not there at 0, and the others have the rest
 # in proportion. What has neither percent nor tag is not there either: it would keep its pods, and never be collected.
@@ -116,12 +116,13 @@ percent_of() { # the revisions $1 before
     index(its, " " ($1 == "@latest" ? latest : $1) " ") { sum += $3 } END { print sum + 0 }'
 }
 list_failed() { # what stands in the traffic of before, and has failed or is gone: with it, Knative assigns nothing
-  failed=$(kube get revisions --selector "serving.knative.dev/service=$SVC_NAME" --output 'go-template={{range .items}}
+  local found
+  found=$(kube get revisions --selector "serving.knative.dev/service=$SVC_NAME" --output 'go-template={{range .items}}
     {{.metadata.name}}{{with .status}}{{range .conditions}}{{if eq .type "Ready"}} {{.status}}{{end}}{{end}}{{end}}
     {{end}}' | awk -v new="$new" -v its="${before//@latest/$new}" '
     { ready[$1] = $2 }
     END { for (n = split(its, name, /,[^ ]* */); ++i < n;) if (!seen[it = name[i]]++ && (!(it in ready) ||
-      ready[it] == "False" || it == new && ready[it] != "True")) { printf "%s", gap it; gap = " " } }')
+      ready[it] == "False" || it == new && ready[it] != "True")) { printf "%s", gap it; gap = " " } }') && failed=$found
 }
 # run starts a job in a process group of its own, and with the signals that finish ignores: run-test.sh needs them. Bash
 # hears a signal at once only while it waits like this.
@@ -139,8 +140,7 @@ go_back() {
   local until=$((SECONDS + wait + 1)) failed='' outcome
   list=$before
   while ((SECONDS < until)); do
-    list_failed || failed=''
-    if [[ -n $failed && $(percent_of "$failed") != 100 ]]; then share "$failed" 0; fi
+    if list_failed && [[ -n $failed && $(percent_of "$failed") != 100 ]]; then share "$failed" 0; fi
     outcome="did NOT put back the traffic of before"
     move "$list" || { is_ours && ! is_refused && sleep 0.5 && continue; } || break
     error="the Service has it, but it is not in force ($conditions)"
@@ -168,11 +168,11 @@ finish() {
 }
 put_back() { # finish goes back wherever there is traffic of ours
   [[ -n $kept ]] || { say "no release was cut off: there is nothing to put back"; exit; }
-  before=${kept% by:*} run=${kept#"$before"} new=$ready ours="|$traffic|"
+  before=${kept% by:*} mark=$kept new=$ready ours="|$traffic|"
 }
 # prepare finds whatever is wrong before anything moves.
 prepare() {
-  before=${kept:-$traffic} before=${before% by:*}
+  before=${kept:-$traffic} before=${before% by:*} mark="$before by:$RANDOM$RANDOM$RANDOM"
   [[ -z $kept ]] || { advise "a release was cut off, or is under way."; exit 2; }
   [[ " $traffic" == *" @latest,latest,"* ]] || refuse "no latestRevision: true has the tag latest: see pin.sh --help"
   [[ $conditions != *RolloutInProgress* ]] || say "waiting for a gradual rollout: it moves the tag latest, too"
@@ -218,7 +218,7 @@ release() {
 main() {
   export SVC_NAME=${SVC_NAME:-stock-service-example} NAMESPACE=${NAMESPACE:-default}
   unset DOMAIN_NAME # with it, run-test.sh would not ask the cluster
-  scripts=$(readlink -f "$0") scripts=${scripts%/*} context='' ours='' error='' run=" by:$RANDOM$RANDOM$RANDOM"
+  scripts=$(readlink -f "$0") scripts=${scripts%/*} context='' ours='' error=''
   read_options "$@"
   context=${context:-$(kubectl config current-context 2>/dev/null || true)}
   say "the Service $SVC_NAME in namespace $NAMESPACE${context:+ of context $context}"

@@ -214,8 +214,7 @@ func isUndone(t *testing.T, w *walk) {
 	cmd, said := w.started(t, "SVC_NAME=undone scripts/canary.sh --requests 500 --rate 50 --steps '50 100'", "gets 50%")
 	w.bash(t, 0, "until SVC_NAME=undone ./run-test.sh 50; do sleep 1; done")
 	w.bash(t, 0, "kubectl apply --server-side --force-conflicts --field-manager argocd-controller -f undone.yaml")
-	out := failed(t, cmd, said)
-	w.told(t, out, "set by argocd-controller")
+	w.told(t, failed(t, cmd, said), "set by argocd-controller")
 	w.has(t, "undone", "undone-v1,v1,100 @latest,latest,0")
 }
 
