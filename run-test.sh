@@ -75,7 +75,7 @@ prepare() {
 }
 stop() { trap '' HUP INT QUIT TERM && exit "$1"; } # a second signal would end what the first one starts
 finish() {
-  end_jobs
+  trap '' HUP INT QUIT TERM && end_jobs
   if [[ -n $sending ]]; then { collect && tally interrupted; } || true; fi
   rm -rf "$tmp"
 }

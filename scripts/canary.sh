@@ -160,8 +160,9 @@ advise() {
 }
 in_words() { sed -E 's/([^ ,]+),([^ ,]*),([0-9]+)/\3% \1 (\2)/g; s/ \(\)//g; s/ ([0-9]+%)/, \1/g' <<<"$1"; }
 finish() {
-  local status=$? job
-  trap '' HUP INT QUIT PIPE TERM
+  local status=${1:-$?} job
+  ((BASH_SUBSHELL == 0)) || exit 1 # a subshell that has just begun has the traps of the script
+  trap '' HUP INT QUIT PIPE TERM EXIT
   for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done
   if [[ -n $ours ]]; then go_back || status=1; elif ((status)); then say "this run has moved no traffic"; fi
   exit "$status"
@@ -210,8 +211,7 @@ release() {
     [[ -z $check ]] || run bash -c "$check" || { say "--check exits with $?"; exit 1; }
     look && is_ours || exit 1
   done
-  trap '' HUP INT QUIT PIPE TERM
-  ours=''
+  trap '' HUP INT QUIT PIPE TERM EXIT
   forget
   echo "ok: $new has $step% of the traffic" || true
 }
@@ -223,7 +223,7 @@ main() {
   context=${context:-$(kubectl config current-context 2>/dev/null || true)}
   say "the Service $SVC_NAME in namespace $NAMESPACE${context:+ of context $context}"
   trap finish EXIT
-  trap '' TTOU && trap 'exit 1' HUP INT QUIT PIPE TERM # jobs of their own may write to any terminal
+  trap '' TTOU && trap 'finish 1' HUP INT QUIT PIPE TERM # jobs of their own may write to any terminal
   look 2 || refuse "kubectl cannot get the Service $SVC_NAME"
   "$act"
 }

@@ -197,7 +197,7 @@ exit 1
 func (s *stage) command(t *testing.T, args ...string) *exec.Cmd {
 	within := command(t, kubectl{"stub", filepath.Join(s.dir, "only-in-context")}, s.server, filepath.Join(s.dir, "canary.sh"), args, nil)
 	cmd := exec.Command(within.Path, within.Args[1:]...) // on a busy machine it takes more than a minute
-	cmd.Env = within.Env
+	cmd.Env, cmd.WaitDelay = within.Env, 10*time.Second
 	return cmd
 }
 
@@ -460,7 +460,9 @@ func TestCanaryIsInterrupted(t *testing.T) {
 				s, tmp, out := &stage{answers: m.answers}, t.TempDir(), strings.Builder{}
 				s.open(t)
 				cmd := s.command(t, slices.DeleteFunc(strings.SplitN(m.args, "=", 2), func(a string) bool { return a == "" })...)
-				cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
+				again := filepath.Join(s.dir, "again") // before each command of finish: timeout(1) sends two at once
+				write(t, again, fmt.Sprintf(`set -T; trap '[[ ${FUNCNAME:-} != finish ]] || kill -%d $$' DEBUG`, sig))
+				cmd.Env = append(cmd.Env, "TMPDIR="+tmp, "BASH_ENV="+again)
 				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 				cmd.Stdout, cmd.Stderr = &out, &out
 				if err := cmd.Start(); err != nil {
@@ -470,8 +472,6 @@ func TestCanaryIsInterrupted(t *testing.T) {
 				time.Sleep(200 * time.Millisecond)
 				to := map[bool]int{true: -1, false: 1}[sig == syscall.SIGINT] * cmd.Process.Pid // as a terminal sends it
 				syscall.Kill(to, sig)
-				time.Sleep(2 * time.Millisecond)
-				syscall.Kill(to, sig) // as timeout(1) does
 				cmd.Wait()
 				got := strings.ReplaceAll(s.happened(), lines(verify, verify), verify) // a signal may end its wait: it asks again
 				if cmd.ProcessState.ExitCode() != 1 || got != m.want || strings.Contains(out.String(), "erminated") {
