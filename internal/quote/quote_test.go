@@ -105,8 +105,11 @@ func TestRedact(t *testing.T) {
 		"a%22b+c%2F%2B%241.%2A",   // of a query
 		"a%22b%20c%2F+$1.%2A",     // of a path
 	} {
-		if got := template.redact("/" + text + "?"); got != "/{key}?" {
+		if got := template.redact("/" + text + "?" + text); got != "/{key}?{key}" {
 			t.Errorf("%q: %q", text, got)
 		}
+	}
+	if got := (Template{key: "}"}).redact("}"); got != "{key}" {
+		t.Errorf("a part of {key}: %q", got)
 	}
 }

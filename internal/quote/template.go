@@ -3,7 +3,6 @@ package quote
 import (
 	"errors"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -48,11 +47,16 @@ func (t Template) redact(text string) string {
 	}
 	quoted := strconv.Quote(t.key)
 	forms := []string{t.key, quoted[1 : len(quoted)-1], escape(t.key), url.QueryEscape(t.key), url.PathEscape(t.key)}
-	for i, form := range forms {
-		forms[i] = regexp.QuoteMeta(form)
+	for i := 0; i < len(text); i++ {
+		for _, form := range forms { // in whatever case: some write %2F as %2f
+			if end := i + len(form); end <= len(text) && strings.EqualFold(text[i:end], form) {
+				text = text[:i] + "{key}" + text[end:]
+				i += len("{key}") - 1
+				break
+			}
+		}
 	}
-	// Some write %2F as %2f.
-	return regexp.MustCompile("(?i)"+strings.Join(forms, "|")).ReplaceAllLiteralString(text, "{key}")
+	return text
 }
 
 // expand returns the URL for a ticker.

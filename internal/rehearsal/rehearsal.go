@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,20 +123,21 @@ func (s Split) String() string {
 // ParseSplit reads a split such as v1=40,v2=30,v3=30. Its tags are DNS labels
 // (RFC 1035), as Knative's are.
 func ParseSplit(s string) (Split, error) {
-	// compiled here and not in a package variable, since no pod needs it to start
-	label := regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	const letters = "abcdefghijklmnopqrstuvwxyz"
 	var split Split
 	named, sum := map[string]bool{}, 0
 	for part := range strings.SplitSeq(s, ",") {
 		part = strings.TrimSpace(part)
 		tag, text, found := strings.Cut(part, "=")
 		percent, err := strconv.ParseUint(text, 10, 32)
+		isLabel := strings.IndexAny(tag, letters) == 0 && strings.Trim(tag, letters+"0123456789-") == "" &&
+			!strings.HasSuffix(tag, "-") && len(tag) <= 63
 		switch {
 		case !found:
 			return nil, fmt.Errorf("%q is not name=percent", part)
 		case strings.Contains(text, "="):
 			return nil, fmt.Errorf("%q has more than one name=percent: separate them by commas", part)
-		case !label.MatchString(tag):
+		case !isLabel:
 			return nil, fmt.Errorf("the name %q is not a DNS label: at most 63 lower-case letters, "+
 				"digits and -, the first a letter, the last no -", tag)
 		case tag == latestTag:
