@@ -102,10 +102,9 @@ const drainTimeout = 10 * time.Second
 // gives those in flight 10 s to finish.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
 	server := &http.Server{
-		Handler: handler,
-		// For a request to arrive, body included. An answer needs no limit: it fits
-		// into the connection's buffer, so none waits for its client to read it.
-		ReadTimeout: 10 * time.Second,
+		Handler:      handler,
+		ReadTimeout:  10 * time.Second, // for a request to arrive, body included
+		WriteTimeout: time.Minute,      // for a client to receive its answer
 		// Proxies keep an idle connection for less (90 s in Knative's queue-proxy):
 		// none sends a request on one that is being closed.
 		IdleTimeout:                  2 * time.Minute,

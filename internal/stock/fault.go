@@ -19,10 +19,12 @@ type Fault struct {
 // that the pod stays ready and clients see the failures. The wait ends early
 // when the client closes its connection. It may have closed only its own half
 // and still be reading, so it gets its answer then.
-func (f Fault) inject(r *http.Request) (fails bool) {
+func (f Fault) inject(w http.ResponseWriter, r *http.Request) (fails bool) {
 	if f == (Fault{}) || strings.HasPrefix(r.UserAgent(), "kube-probe/") {
 		return false
 	}
+	// The minute that main gives the client to receive its answer begins after the wait.
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(f.Latency + time.Minute))
 	select {
 	case <-time.After(f.Latency):
 	case <-r.Context().Done():

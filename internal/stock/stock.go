@@ -69,7 +69,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	var a answer
-	if s.Fault.inject(r) {
+	if s.Fault.inject(w, r) {
 		a = s.failure(http.StatusInternalServerError, "failed on purpose (ERROR_RATE)")
 	} else {
 		a = s.answer(r, path)

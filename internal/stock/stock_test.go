@@ -236,7 +236,7 @@ func TestRate(t *testing.T) {
 	for _, rate := range []float64{0, 0.001, 0.5, 1} {
 		failed := 0
 		for range requests {
-			if (Fault{Rate: rate}).inject(r) {
+			if (Fault{Rate: rate}).inject(httptest.NewRecorder(), r) {
 				failed++
 			}
 		}
