@@ -32,10 +32,10 @@ func TestE2EKnative(t *testing.T) {
 			w.bash(t, 0, `until [[ $(kubectl get ksvc crash --namespace $NAMESPACE --output 'jsonpath={.status.conditions[*].status}') == False* ]]; do
 				((++n < 150)) && sleep 1 && kubectl annotate --overwrite revision crash-v2 --namespace $NAMESPACE looked-at=$n || exit
 			done`) // Knative looks at the pods only when something else of the revision changes
-			w.patch(t, "crash", asJSON(traffic("crash-v1,,100 crash-v2,tag,0")))
+			w.patch(t, "crash", traffic("crash-v1,,100 crash-v2,tag,0"))
 			w.await(t, "crash", `{.status.conditions[?(@.type=="RoutesReady")].reason}`, "RevisionMissing")
 			w.stays(t, "crash", percents, "50 50")
-			w.patch(t, "crash", asJSON(traffic("crash-v1,,100")))
+			w.patch(t, "crash", traffic("crash-v1,,100"))
 			w.await(t, "crash", percents, "100")
 			w.told(t, w.bash(t, 1, "SVC_NAME=crash scripts/pin.sh"), "crash-v2, the latest revision, is starting, or has failed")
 		},
@@ -52,7 +52,7 @@ func TestE2EKnative(t *testing.T) {
 			w.told(t, w.applies(t, 1, "taken", "v2", "taken-v1,,100", "value: v2", "value: other"), "without a name change")
 			w.applies(t, 0, "taken", "v1", "taken-v1,,100", "value: v1", "value: other")
 			w.await(t, "taken", reason, "RevisionNameTaken")
-			w.patch(t, "taken", asJSON(traffic("taken-v1,,10 taken-v2,,90")))
+			w.patch(t, "taken", traffic("taken-v1,,10 taken-v2,,90"))
 			w.stays(t, "taken", percents, "100")
 			// an annotation is no such difference, and does not reach the revision
 			w.ready(t, "taken", "v2", "taken-v1,,40 taken-v2,,60", "name: taken-v2", `name: taken-v2
@@ -66,18 +66,18 @@ func TestE2EKnative(t *testing.T) {
 			w.applies(t, 0, "roll", "v2", "roll-v1,,100 @latest,latest,0", slowly...)
 			w.await(t, "roll", `{.status.traffic[?(@.tag=="latest")].revisionName}`, "roll-v1 roll-v2")
 			w.await(t, "roll", reason, "RolloutInProgress")
-			w.patch(t, "roll", asJSON(traffic("roll-v1,,100 roll-v2,preview,0")))
+			w.patch(t, "roll", traffic("roll-v1,,100 roll-v2,preview,0"))
 			w.await(t, "roll", names+reason, "roll-v1 roll-v2")
 		},
 		"a revision listed twice is never Ready": func(t *testing.T) {
 			w.ready(t, "twice", "v1", "")
 			for _, split := range []string{"twice-v1,,70 twice-v1,,30", "twice-v1,,100 twice-v1,,0"} {
-				w.patch(t, "twice", asJSON(traffic(split)))
+				w.patch(t, "twice", traffic(split))
 				w.stays(t, "twice", reason, "TrafficNotMigrated")
 			}
-			w.patch(t, "twice", asJSON(traffic("twice-v1,a,70 twice-v1,b,30")))
+			w.patch(t, "twice", traffic("twice-v1,a,70 twice-v1,b,30"))
 			w.await(t, "twice", percents+reason, "70 30")
-			w.patch(t, "twice", asJSON(traffic("twice-v1,,100 @latest,latest,0")))
+			w.patch(t, "twice", traffic("twice-v1,,100 @latest,latest,0"))
 			w.await(t, "twice", percents+reason, "100 0")
 		},
 		"a live service keeps its split": func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestE2EKnative(t *testing.T) {
 		"the traffic has an owner": func(t *testing.T) {
 			const named = "{.spec.traffic[*].revisionName}"
 			w.ready(t, "owner", "v1", "")
-			w.patch(t, "owner", asJSON(traffic("owner-v1,,100 @latest,latest,0")))
+			w.patch(t, "owner", traffic("owner-v1,,100 @latest,latest,0"))
 			w.ready(t, "owner", "v2", "")
 			w.await(t, "owner", named, "owner-v1")
 			w.bash(t, 0, "kubectl apply --server-side --force-conflicts -f owner-v2.yaml")
@@ -137,7 +137,7 @@ func (w *walk) file(t *testing.T, service, revision, split string, changes ...st
 	text = strings.NewReplacer("stock-service-example-v1", service+"-"+revision, "stock-service-example", service,
 		"value: v1", "value: "+revision).Replace(text)
 	if split != "" {
-		text += "  traffic: " + asJSON(traffic(split)) + "\n"
+		text += "  traffic: " + traffic(split) + "\n"
 	}
 	w.write(t, service+"-"+revision+".yaml", strings.NewReplacer(changes...).Replace(text))
 }

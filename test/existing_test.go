@@ -71,8 +71,8 @@ func TestPin(t *testing.T) {
 			l, want := &tt.live, cmp.Or(tt.after, tt.traffic)
 			server := httptest.NewServer(l)
 			defer server.Close()
-			got := runAgainst(t, kubectl{"kubectl", path}, server.URL, "scripts/pin.sh", strings.Fields(tt.args),
-				[]string{"PATH=" + os.Getenv("PATH"), "SVC_NAME=web", "NAMESPACE=shop"})
+			got := finished(t, command(t, path, server.URL, "scripts/pin.sh", strings.Fields(tt.args),
+				[]string{"PATH=" + os.Getenv("PATH"), "SVC_NAME=web", "NAMESPACE=shop"}))
 			says := strings.Contains(got.stdout+got.stderr, tt.says)
 			if got.code != tt.code || l.traffic != want || l.patched != (tt.after != "") || !says {
 				t.Errorf("traffic %q; want exit %d, %q, and the words %q in\n%v", l.traffic, tt.code, want, tt.says, got)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +39,7 @@ func TestMain(m *testing.M) {
 	if err := os.Chdir(".."); err != nil {
 		panic(err)
 	}
+	flag.Set("test.parallel", strconv.Itoa(2*runtime.NumCPU())) // they wait more than they work
 	os.Exit(m.Run())
 }
 
@@ -292,15 +295,16 @@ type run struct {
 func serving(states ...ksvc) *cluster { return &cluster{states: states} }
 
 func check(t *testing.T, runs []run) {
+	t.Parallel()
 	for _, r := range runs {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			r.check(t, stub(t))
+			r.check(t, stub)
 		})
 	}
 }
 
-func (r run) check(t *testing.T, k kubectl) {
+func (r run) check(t *testing.T, kubectl string) {
 	t.Helper()
 	path, host, server, env := "/", cmp.Or(r.host, routeHost), "http://"+closedPort(t), r.env
 	if _, after, ok := strings.Cut(r.args, "--path "); ok {
@@ -321,7 +325,7 @@ func (r run) check(t *testing.T, k kubectl) {
 	defer gateway.Close()
 	tmp := t.TempDir()
 	env = append([]string{"GATEWAY=" + gateway.Listener.Addr().String(), "TMPDIR=" + tmp}, env...)
-	got := runAgainst(t, k, server, "./"+cmp.Or(r.script, "run-test.sh"), strings.Fields(r.args), env)
+	got := finished(t, command(t, kubectl, server, "./"+cmp.Or(r.script, "run-test.sh"), strings.Fields(r.args), env))
 	noneLeft(t, tmp)
 	got.stderr = strings.ReplaceAll(got.stderr, "run-test.sh: ", "")
 	got.stderr = regexp.MustCompile(`(?m)^waiting for .*\n|^.* Killed .*\n`).ReplaceAllString(got.stderr, "") // of a slow machine, and of bash
@@ -348,31 +352,21 @@ func (r result) String() string {
 	return fmt.Sprintf("exit %d\n-- stdout --\n%s-- stderr --\n%s", r.code, r.stdout, r.stderr)
 }
 
-// kubectl is a way to run kubectl.
-type kubectl struct{ name, path string }
-
-func stub(t *testing.T) kubectl {
-	path, _ := os.Executable()
-	return kubectl{"stub", path}
-}
-
-func runAgainst(t *testing.T, k kubectl, server, script string, args, env []string) result {
-	t.Helper()
-	return finished(t, command(t, k, server, script, args, env))
-}
+// stub is the kubectl of most tests, this program.
+var stub, _ = os.Executable()
 
 // command reads the scripts, so that go test sees when they have changed.
-func command(t *testing.T, k kubectl, server, script string, args, env []string) *exec.Cmd {
+func command(t *testing.T, kubectl, server, script string, args, env []string) *exec.Cmd {
 	for _, name := range glob(t, "scripts/*", "*run-test.sh") {
 		read(t, name)
 	}
 	path, home := tools(t), t.TempDir()
-	link(t, k.path, filepath.Join(path, "kubectl"))
+	link(t, kubectl, filepath.Join(path, "kubectl"))
 	write(t, filepath.Join(home, ".curlrc"), "include\n") // must not matter
 	config := filepath.Join(home, "config")
 	write(t, config, `{"apiVersion": "v1", "kind": "Config", "current-context": "c",
 		"contexts": [{"name": "c", "context": {"cluster": "c"}}], "clusters": [{"name": "c", "cluster": {"server": "`+server+`"}}]}`)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // on a busy machine
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "bash", append([]string{script}, args...)...)
 	cmd.Stdin, cmd.WaitDelay = strings.NewReader("42\n"), 5*time.Second // for children that outlive it

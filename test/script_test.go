@@ -53,7 +53,7 @@ func TestScriptsShow(t *testing.T) {
 	check(t, shows)
 	if path, err := exec.LookPath("kubectl"); err == nil {
 		for _, r := range shows {
-			r.check(t, kubectl{"kubectl", path})
+			r.check(t, path)
 		}
 	}
 }
@@ -200,7 +200,7 @@ func TestScriptFindsGateway(t *testing.T) {
 			t.Parallel()
 			api := httptest.NewServer(&cluster{states: []ksvc{{spec: half, url: tt.url}}, gateway: tt.gateway})
 			defer api.Close()
-			got := runAgainst(t, stub(t), api.URL, "./run-test.sh", []string{"2"}, []string{tt.env})
+			got := finished(t, command(t, stub, api.URL, "./run-test.sh", []string{"2"}, []string{tt.env}))
 			first, _, _ := strings.Cut(got.stdout, "\n")
 			want := map[int]string{0: "2 requests to " + cmp.Or(tt.to, tt.url, "http://"+routeHost) + "/ through " + tt.through}[tt.code]
 			if got.code != cmp.Or(tt.code, 1) || first != want || !strings.HasSuffix(got.stderr, tt.err) {
@@ -248,7 +248,7 @@ func TestScriptSendsSeveralAtATime(t *testing.T) {
 			defer count(-1)
 			answer{revision: "v1", wait: tt.wait * time.Millisecond}.ServeHTTP(w, r)
 		})}
-		r.check(t, stub(t))
+		r.check(t, stub)
 		if took := last.Sub(first); most < 2 && tt.wait > 0 || most > tt.most || took < tt.least*time.Millisecond {
 			t.Errorf("%s: up to %d at the same time, in %v", tt.args, most, took)
 		}
@@ -302,7 +302,7 @@ func TestScriptIsInterrupted(t *testing.T) {
 				t.Cleanup(api.Close)
 				tmp, n := t.TempDir(), map[string]string{"while": "400"}[name]+"20"
 				env := []string{"TMPDIR=" + tmp, "GATEWAY=" + gateway.Listener.Addr().String(), "DOMAIN_NAME=" + map[int]string{0: "localhost"}[hangs]}
-				cmd := command(t, stub(t), api.URL, "./run-test.sh", []string{n}, env)
+				cmd := command(t, stub, api.URL, "./run-test.sh", []string{n}, env)
 				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 				to := map[bool]int{true: -1, false: 1}[sig == syscall.SIGINT] // to all, as a terminal does
 				go func() {
@@ -334,7 +334,7 @@ func TestScriptCannotWrite(t *testing.T) {
 		reader, left, _ := os.Pipe()
 		reader.Close()
 		for file, says := range map[*os.File]string{full: "write error: No space left on device\n", left: ""} {
-			cmd := command(t, stub(t), "", "./run-test.sh", []string{n}, env)
+			cmd := command(t, stub, "", "./run-test.sh", []string{n}, env)
 			cmd.Stdout = file
 			if got := finished(t, cmd); got.code == 0 || !strings.HasSuffix(got.stderr, says) || (says == "") != (got.stderr == "") {
 				t.Errorf("%s requests to %s: %v", n, file.Name(), got)
@@ -363,19 +363,20 @@ func TestScriptBesideOtherPrograms(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			dir, path := t.TempDir(), filepath.Join(t.TempDir(), "kubectl")
-			link(t, stub(t).path, path)
+			link(t, stub, path)
 			if found, err := exec.LookPath(tt.program); err == nil && tt.program != "kubectl" {
 				path = found
 			}
 			write(t, filepath.Join(dir, tt.program), "#!/bin/sh\n"+strings.ReplaceAll(tt.does, "REAL", path))
 			tt.args, tt.answers, tt.env = "20", both, []string{"PATH=" + dir + ":" + tools(t)}
-			tt.run.check(t, stub(t))
+			tt.run.check(t, stub)
 		})
 	}
 }
 
 // A watch shows what is so since the last change of the traffic.
 func TestScriptWatches(t *testing.T) {
+	var runs []run
 	for name, tt := range map[string]struct {
 		then     ksvc
 		out, err string
@@ -389,6 +390,7 @@ func TestScriptWatches(t *testing.T) {
 		changing := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			from(map[bool]string{true: "v2", false: "v1"}[c.asked.Load() > 1]).ServeHTTP(w, r) // when the change has been told
 		})
-		check(t, []run{{name: name, args: "--rate 20 120", cluster: c, gateway: changing, code: 1, out: "REVISION  TAG  EXPECTED  OBSERVED  COUNT\n" + tt.out, err: tt.err}})
+		runs = append(runs, run{name: name, args: "--rate 20 120", cluster: c, gateway: changing, code: 1, out: "REVISION  TAG  EXPECTED  OBSERVED  COUNT\n" + tt.out, err: tt.err})
 	}
+	check(t, runs)
 }
