@@ -151,7 +151,7 @@ go_back() {
     fi
     sleep 0.5
   done
-  advise "$outcome: $error."
+  if [[ ${kept:-$mark} == "$mark" ]]; then advise "$outcome: $error."; else say "$outcome: another canary.sh moves it now"; fi
   return 1
 }
 advise() {
