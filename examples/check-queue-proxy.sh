@@ -11,6 +11,7 @@ set -euo pipefail
 : "${REVISION:?is not set: scripts/canary.sh --check sets it}" "${NAMESPACE:=default}"
 ask() { kubectl get ${CONTEXT:+--context "$CONTEXT"} "$@"; }
 
+# shellcheck disable=SC2016 # these are no variables of bash
 pods=$(ask pods --namespace "$NAMESPACE" --selector "serving.knative.dev/revision=$REVISION" \
   --output 'go-template={{range .items}}{{$pod := .metadata.name}}{{range .status.containerStatuses}}{{
     if and (eq .name "queue-proxy") .ready}}{{$pod}} {{end}}{{end}}{{end}}')

@@ -50,8 +50,8 @@ read_options() {
 }
 
 # A list of traffic has REVISION,TAG,PERCENT for each entry, with @latest for the one that follows the latest revision.
-# That of before the release is kept in an annotation of the Service, with a mark of this run, until it is over.
-readonly KEPT=knative-sample.github.io/traffic-before-canary
+readonly KEPT=knative-sample.github.io/traffic-before-canary # annotation: the list of before, and a mark of the run
+# shellcheck disable=SC2016 # these are no variables of bash
 readonly FIELDS="{{with .metadata.annotations}}{{with index . \"$KEPT\"}}{{.}}{{end}}{{end}}"'
 {{range .spec.traffic}}{{or .revisionName "@latest"}},{{or .tag ""}},{{or .percent 0}} {{end}}
 {{range .metadata.managedFields}}{{$by := .manager}}{{range $field, $_ := index .fieldsV1 "f:spec"}}{{
@@ -169,11 +169,10 @@ finish() {
 }
 put_back() { # finish goes back wherever there is traffic of ours
   [[ -n $kept ]] || { say "no release was cut off: there is nothing to put back"; exit; }
-  before=${kept% by:*} mark=$kept new=$ready ours="|$traffic|"
+  new=$ready ours="|$traffic|"
 }
 # prepare finds whatever is wrong before anything moves.
 prepare() {
-  before=${kept:-$traffic} before=${before% by:*} mark="$before by:$RANDOM$RANDOM$RANDOM"
   [[ -z $kept ]] || { advise "a release was cut off, or is under way."; exit 2; }
   [[ " $traffic" == *" @latest,latest,"* ]] || refuse "no latestRevision: true has the tag latest: see pin.sh --help"
   [[ $conditions != *RolloutInProgress* ]] || say "waiting for a gradual rollout: it moves the tag latest, too"
@@ -225,6 +224,7 @@ main() {
   trap finish EXIT
   trap '' TTOU && trap 'finish 1' HUP INT QUIT PIPE TERM # jobs of their own may write to any terminal
   look 2 || refuse "kubectl cannot get the Service $SVC_NAME"
+  mark=${kept:-$traffic by:$RANDOM$RANDOM$RANDOM} before=${mark% by:*}
   "$act"
 }
 main "$@"
